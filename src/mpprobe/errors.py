@@ -1,0 +1,60 @@
+"""The one exception family: every mistake a user can make raises a :class:`MPProbeError`.
+
+Messages are one line: which input, what is wrong with it, what to do. The command line prints
+that line and exits with :attr:`MPProbeError.exit_code`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+
+class MPProbeError(Exception):
+    """Base of all errors about the user's input (exit code 2)."""
+
+    exit_code = 2
+
+
+class StructureError(MPProbeError):
+    """A structure or a structure file that can't be used."""
+
+
+class ModelError(MPProbeError):
+    """An unknown, unreadable, unsupported or unhookable potential."""
+
+
+class TrustError(ModelError):
+    """A checkpoint that would run code when loaded, from a source not known."""
+
+
+class TargetError(MPProbeError):
+    """An unknown target, or one that a structure can't supply."""
+
+
+class ProbeError(MPProbeError):
+    """A probe, split or score that can't be computed from what was given."""
+
+
+class MissingPackageError(MPProbeError):
+    """An optional package is missing; the message holds the line that installs it (exit code 3)."""
+
+    exit_code = 3
+
+
+_INSTALL = {
+    "sevenn": 'pip install "mpprobe[sevenn]"',
+    "mace": 'pip install "mpprobe[mace]" && pip install --no-deps "mace-torch==0.3.16"',
+    "featomic": 'pip install "mpprobe[soap]"',
+}
+
+
+def require(package: str, purpose: str) -> None:
+    """Raise :class:`MissingPackageError` if ``package`` can't be imported.
+
+    ``purpose`` completes the sentence "... is needed for PURPOSE".
+    """
+    if importlib.util.find_spec(package) is None:
+        line = _INSTALL.get(package, f"pip install {package}")
+        raise MissingPackageError(
+            f"{package} is needed for {purpose}, and is not installed: {line}"
+        )
