@@ -1,0 +1,92 @@
+"""Forward hooks that read and edit node features, and are always taken off again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mpprobe.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+Edit = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a layer's node features can be had: a module, and how to read and set its output."""
+
+    module: torch.nn.Module
+    read: Callable[[Any], torch.Tensor]
+    write: Callable[[Any, torch.Tensor], Any]
+
+
+class _Stop(Exception):  # noqa: N818 - not an error: ends a forward pass early
+    """Raised in the hook of the deepest layer when nothing after it is asked for."""
+
+
+@dataclass
+class Captured:
+    """What the hooks saw: node features by layer, and how often each hook fired."""
+
+    features: dict[int, torch.Tensor] = field(default_factory=dict)
+    fired: dict[int, int] = field(default_factory=dict)
+
+
+@contextmanager
+def hooked(
+    taps: Mapping[int, Tap], keep: set[int], edits: Mapping[int, Edit], stop_after: int | None
+) -> Iterator[Captured]:
+    """Hook the layers in ``taps`` for one forward pass.
+
+    Features in ``keep`` are captured after their layer's edit, if it has one. With
+    ``stop_after`` the pass ends in that layer's hook; the caller sees the body return early.
+
+    Raises:
+        ModelError: a hook did not fire exactly once, or an edit changed a tensor's shape.
+    """
+    captured = Captured()
+
+    def make(layer: int, tap: Tap):
+        def hook(module, inputs, output):
+            captured.fired[layer] = captured.fired.get(layer, 0) + 1
+            features = tap.read(output)
+            if layer in edits:
+                features = _edited(features, edits[layer], layer)
+                output = tap.write(output, features)
+            if layer in keep:
+                captured.features[layer] = features
+            if layer == stop_after:
+                raise _Stop
+            return output
+
+        return hook
+
+    handles = [tap.module.register_forward_hook(make(t, tap)) for t, tap in taps.items()]
+    try:
+        yield captured
+    except _Stop:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in taps:
+        count = captured.fired.get(layer, 0)
+        if count != 1:
+            raise ModelError(
+                f"layer {layer}: its hook fired {count} times in one forward pass instead of "
+                "once, so its node features can't be trusted (is the model compiled or scripted?)"
+            )
+
+
+def _edited(features: torch.Tensor, edit: Edit, layer: int) -> torch.Tensor:
+    result = edit(features)
+    if result.shape != features.shape:
+        raise ModelError(
+            f"the edit of layer {layer} returned shape {tuple(result.shape)} for node features "
+            f"of shape {tuple(features.shape)}: an edit must keep the shape"
+        )
+    return result

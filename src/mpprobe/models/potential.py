@@ -1,0 +1,234 @@
+"""The one interface to a potential, whatever its family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mpprobe.errors import ModelError
+from mpprobe.models.graph import Batch, build_batch
+from mpprobe.models.hooks import Edit, Tap, hooked
+from mpprobe.models.irreps import Block, irreps_dim, parse_irreps
+from mpprobe.structures.frame import Frame, as_frames
+
+if TYPE_CHECKING:
+    import torch
+    from ase import Atoms
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of node features.
+
+    Attributes:
+        index: 0 is the species embedding, t the node features after the t-th message passing.
+        irreps: e3nn irreps of the features, in e3nn's order and ``mul_ir`` layout.
+        reach: Å, how far away an atom can be and still change these features: t times the cutoff.
+    """
+
+    index: int
+    irreps: str
+    reach: float
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return parse_irreps(self.irreps)
+
+    @property
+    def dim(self) -> int:
+        return irreps_dim(self.irreps)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one forward pass gave; parts that were not asked for are None or empty.
+
+    Attributes:
+        features: node features by layer, after their edits, each of shape (n_atoms, layer.dim).
+        energies: eV, shape (n_frames,).
+        site_energies: eV, shape (n_atoms,); they add up to the energies.
+        forces: eV/Å, shape (n_atoms, 3): minus the gradient of the (edited) energy.
+    """
+
+    features: dict[int, torch.Tensor]
+    energies: torch.Tensor | None = None
+    site_energies: torch.Tensor | None = None
+    forces: torch.Tensor | None = None
+
+
+class Potential(ABC):
+    """A potential whose node features can be read and edited.
+
+    A family is one subclass: it says where each layer's features are (:meth:`_tap`) and how a
+    batch becomes site energies (:meth:`_site_energies`); all else is here.
+
+    Attributes:
+        name: as given to :func:`mpprobe.load`.
+        family: ``sevennet``, ``mace``, or a third party's.
+        cutoff: Å, the radius of one message-passing step.
+        species: atomic numbers the potential knows, ascending.
+        layers: all its layers, index 0 first.
+        module: the torch module; its parameters don't require gradients.
+        provenance: what identifies the weights (SHA-256 of the checkpoint, its path, versions,
+            modal or head, seed of random weights).
+    """
+
+    family: str
+
+    def __init__(
+        self,
+        name: str,
+        module: torch.nn.Module,
+        *,
+        cutoff: float,
+        species: Iterable[int],
+        irreps: Sequence[str],
+        device: torch.device,
+        dtype: torch.dtype,
+        provenance: Mapping[str, str],
+    ) -> None:
+        self.name = name
+        self.module = module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.cutoff = float(cutoff)
+        self.species = tuple(sorted(int(z) for z in species))
+        self.layers = tuple(Layer(t, str(irr), t * self.cutoff) for t, irr in enumerate(irreps))
+        self.device = device
+        self.dtype = dtype
+        self.provenance = dict(provenance)
+
+    @abstractmethod
+    def _tap(self, layer: int) -> Tap:
+        """Where the node features of ``layer`` are."""
+
+    @abstractmethod
+    def _site_energies(self, batch: Batch) -> torch.Tensor:
+        """Run the whole model: site energies in eV, shape (n_atoms,), without derivatives."""
+
+    @abstractmethod
+    def randomised(self, seed: int = 0) -> Potential:
+        """The same architecture with freshly drawn weights, for controls.
+
+        Statistics of the training set that are not learned (energy scales and references,
+        average neighbour counts) stay as they are.
+        """
+
+    def batch(self, structures: Atoms | Frame | Iterable[Atoms | Frame]) -> Batch:
+        """Neighbour graph of the structures, on this potential's device in its dtype.
+
+        Raises:
+            ModelError: no structure, or an element that this potential doesn't know.
+        """
+        frames = as_frames(structures)
+        if not frames or not all(len(frame) for frame in frames):
+            raise ModelError("a batch needs at least one structure, and atoms in each")
+        for frame in frames:
+            self._check_species(frame)
+        joined = build_batch([frame.atoms for frame in frames], self.cutoff)
+        return joined.to(self.device, self._length_dtype)
+
+    @property
+    def _length_dtype(self) -> torch.dtype:
+        """Lengths stay in float64 up to the edge vectors, where the device knows float64."""
+        import torch
+
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def _check_species(self, frame: Frame) -> None:
+        from ase.data import chemical_symbols
+
+        unknown = sorted(set(frame.numbers.tolist()) - set(self.species))
+        if unknown:
+            symbols = ", ".join(chemical_symbols[z] for z in unknown)
+            raise ModelError(
+                f"{frame.source}: {self.name} doesn't know {symbols}; leave this structure out or "
+                "choose a model trained on these elements"
+            )
+
+    def layer(self, index: int) -> Layer:
+        """The layer with this index.
+
+        Raises:
+            ModelError: there is no such layer.
+        """
+        if not 0 <= index < len(self.layers):
+            raise ModelError(
+                f"layer {index}: {self.name} has layers 0 to {len(self.layers) - 1} "
+                "(0 is the species embedding)"
+            )
+        return self.layers[index]
+
+    def run(
+        self,
+        batch: Batch,
+        layers: Iterable[int] = (),
+        edits: Mapping[int, Edit] | None = None,
+        *,
+        energies: bool = True,
+        forces: bool = False,
+        keep_graph: bool = False,
+    ) -> Output:
+        """One forward pass: energies, forces and node features, with edits applied.
+
+        Args:
+            batch: from :meth:`batch`.
+            layers: whose node features to return.
+            edits: for each layer to change, a function from its node features, shape
+                (n_atoms, layer.dim), to new ones of the same shape. Later layers, energies and
+                forces follow from the edited features.
+            energies: compute energies. If neither energies nor forces are asked for, the pass
+                stops after the deepest layer needed and keeps no autograd graph.
+            forces: also compute forces, as minus the gradient of the (edited) energy.
+            keep_graph: leave the returned tensors attached to ``batch.positions`` (and to what
+                the edits used), for derivatives of your own. ``batch.positions`` must then
+                require gradients where you differentiate by them.
+
+        Raises:
+            ModelError: no such layer, an edit that changes a shape, or a hook that didn't fire.
+        """
+        import torch
+
+        edits = dict(edits or {})
+        wanted = set(layers)
+        taps = {t: self._tap(self.layer(t).index) for t in sorted(wanted | set(edits))}
+        stop = None if energies or forces else max(taps, default=None)
+        if stop is None and not (energies or forces):
+            return Output(features={})
+        if forces and not keep_graph:
+            batch = replace(batch, positions=batch.positions.detach().clone().requires_grad_())
+        site = None
+        with (
+            torch.set_grad_enabled(forces or keep_graph),
+            hooked(taps, wanted, edits, stop) as captured,
+        ):
+            site = self._site_energies(batch)
+        return self._output(batch, captured.features, site, forces, keep_graph)
+
+    def _output(self, batch, features, site, forces, keep_graph) -> Output:
+        import torch
+
+        if site is None:
+            return Output(features=features)
+        energy = torch.zeros(batch.n_frames, dtype=site.dtype, device=site.device)
+        energy = energy.index_add(0, batch.frame, site)
+        force = None
+        if forces:
+            (gradient,) = torch.autograd.grad(
+                energy.sum(),
+                batch.positions,
+                create_graph=keep_graph,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            force = -gradient
+        if not keep_graph:
+            features = {t: value.detach() for t, value in features.items()}
+            energy, site = energy.detach(), site.detach()
+        return Output(features, energy, site, force)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.family} potential {self.name}: {len(self.layers) - 1} message-passing layers, "
+            f"cutoff {self.cutoff:g} Å, {len(self.species)} elements>"
+        )

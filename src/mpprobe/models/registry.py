@@ -1,0 +1,123 @@
+"""Families and named models, as data: known without importing torch, loaded when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpprobe.errors import ModelError
+from mpprobe.models.families import BUILT_IN
+from mpprobe.models.spec import Family, ModelSpec, resolve_reference
+from mpprobe.models.trust import CheckpointFile, inspect
+
+if TYPE_CHECKING:
+    from mpprobe.models.potential import Potential
+
+ENTRY_POINTS = "mpprobe.potentials"
+
+
+@cache
+def all_families() -> tuple[Family, ...]:
+    """The built-in families, and those that installed packages add.
+
+    A package adds one with an entry point in the group ``mpprobe.potentials`` whose value is a
+    :class:`Family`.
+    """
+    from importlib.metadata import entry_points
+
+    added = [point.load() for point in entry_points(group=ENTRY_POINTS)]
+    return (*BUILT_IN, *added)
+
+
+def named_models() -> dict[str, tuple[Family, ModelSpec]]:
+    """Every named model with its family, by name."""
+    return {spec.name: (family, spec) for family in all_families() for spec in family.models}
+
+
+def load(
+    model: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str | None = None,
+    modal: str | None = None,
+    head: str | None = None,
+    trust_checkpoint: bool = False,
+) -> Potential:
+    """Load a potential by name, by path, or as ``random:MODEL[:SEED]``.
+
+    Args:
+        model: a name of ``mpprobe models`` (case and common spellings don't matter:
+            ``sevenn-0`` = ``7net-0`` = ``SevenNet-0``), the path of a checkpoint, or
+            ``random:`` before either for the same architecture with random weights.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        dtype: ``float32`` or ``float64``; None keeps the checkpoint's own.
+        modal: the fidelity, for multi-fidelity SevenNet models.
+        head: the head, for multi-head MACE models.
+        trust_checkpoint: load a file that can run code even if it isn't a known one.
+
+    Raises:
+        ModelError: an unknown name, an unreadable file, or one that can't be hooked.
+        TrustError: a file that can run code, neither known nor trusted.
+        MissingPackageError: the family's package isn't installed.
+    """
+    text = str(model)
+    if text.lower().startswith("random:"):
+        return _load_random(text, device=device, dtype=dtype, modal=modal, head=head,
+                            trust_checkpoint=trust_checkpoint)  # fmt: skip
+    family, source = _resolve(text)
+    from mpprobe.models.options import check_dtype, pick_device
+
+    return resolve_reference(family.load)(
+        source,
+        name=source.name if isinstance(source, ModelSpec) else Path(text).name,
+        device=pick_device(device),
+        dtype=check_dtype(dtype),
+        modal=modal,
+        head=head,
+        trust_checkpoint=trust_checkpoint,
+    )
+
+
+def _load_random(text: str, **options) -> Potential:
+    match = re.fullmatch(r"random:(.+?)(?::(\d+))?", text, flags=re.IGNORECASE)
+    if match is None:
+        raise ModelError(f"{text}: write random:MODEL or random:MODEL:SEED, SEED a whole number")
+    name, seed = match.groups()
+    return load(name, **options).randomised(int(seed or 0))
+
+
+def _resolve(text: str) -> tuple[Family, ModelSpec | CheckpointFile]:
+    """The family, and the named model or looked-at file, that ``text`` stands for."""
+    by_alias = {
+        canonical(alias): (family, spec)
+        for family, spec in named_models().values()
+        for alias in (spec.name, *spec.aliases)
+    }
+    if canonical(text) in by_alias and not _looks_like_path(text):
+        return by_alias[canonical(text)]
+    if not _looks_like_path(text):
+        close = difflib.get_close_matches(canonical(text), by_alias, n=3, cutoff=0.5)
+        names = dict.fromkeys(by_alias[c][1].name for c in close)
+        hint = f"did you mean {' or '.join(names)}?" if names else "see `mpprobe models`"
+        raise ModelError(f"{text}: no model of this name, and no such file; {hint}")
+    file = inspect(text)
+    for family in all_families():
+        if resolve_reference(family.recognises)(file):
+            return family, file
+    raise ModelError(
+        f"{text}: not a checkpoint of a known family "
+        f"({', '.join(family.name for family in all_families())})"
+    )
+
+
+def _looks_like_path(text: str) -> bool:
+    return "/" in text or "\\" in text or Path(text).suffix in {".pth", ".pt", ".model", ".ckpt"}
+
+
+def canonical(name: str) -> str:
+    """The spelling under which model names are compared."""
+    text = name.strip().lower().replace("_", "-").replace(" ", "-")
+    return re.sub(r"^(sevennet|7net|sevenn)(?=-|$)", "sevenn", text)

@@ -1,0 +1,258 @@
+"""SevenNet: its checkpoints and its layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mpprobe.errors import ModelError, require
+from mpprobe.models.graph import Batch
+from mpprobe.models.hooks import Tap
+from mpprobe.models.options import quiet_library
+from mpprobe.models.potential import Potential
+from mpprobe.models.spec import ModelSpec
+from mpprobe.models.trust import CheckpointFile, inspect, require_trust
+
+if TYPE_CHECKING:
+    from sevenn.checkpoint import SevenNetCheckpoint
+
+
+class SevenNet(Potential):
+    """A SevenNet model; see :class:`mpprobe.models.potential.Potential`.
+
+    SevenNet differentiates inside its own forward pass. That module is left out here: forces are
+    the gradient of the site energies with respect to the positions, taken by ``run``.
+    """
+
+    family = "sevennet"
+
+    def __init__(self, name, checkpoint, *, modal, device, dtype, provenance, module=None):
+        config = checkpoint.config
+        module = module if module is not None else _build(checkpoint)
+        self._checkpoint = checkpoint
+        self._modal = _check_modal(name, config, modal)
+        super().__init__(
+            name,
+            _prepare(module, dtype or torch.float32),
+            cutoff=config["cutoff"],
+            species=config["_type_map"],
+            irreps=_layer_irreps(module),
+            device=device,
+            dtype=dtype or torch.float32,
+            provenance=provenance | ({"modal": modal} if modal else {}),
+        )
+
+    def _tap(self, layer: int) -> Tap:
+        name = "onehot_to_feature_x" if layer == 0 else f"{layer - 1}_equivariant_gate"
+        return Tap(self.module._modules[name], _read_x, _write_x)
+
+    def _site_energies(self, batch: Batch) -> torch.Tensor:
+        data: dict[str, Any] = {
+            "x": batch.numbers,
+            "atomic_numbers": batch.numbers,
+            "pos": batch.positions,
+            "edge_index": batch.edge_index,
+            "edge_vec": batch.edge_vectors().to(self.dtype),
+            "batch": batch.frame,
+            "num_atoms": torch.bincount(batch.frame, minlength=batch.n_frames),
+        }
+        if self._modal is not None:
+            data["modal_type"] = torch.full(
+                (batch.n_frames,), self._modal, dtype=torch.int64, device=self.device
+            )
+        return self.module(data)["atomic_energy"].reshape(-1)
+
+    def randomised(self, seed: int = 0) -> SevenNet:
+        """The same architecture with weights drawn as sevenn draws them before training."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = _new_module(self._checkpoint)
+        learned = {name for name, p in fresh.named_parameters() if p.requires_grad}
+        kept = {
+            name: value for name, value in self.module.state_dict().items() if name not in learned
+        }
+        fresh.load_state_dict(kept, strict=False)
+        modals = (self._checkpoint.config.get("_modal_map") or {}).items()
+        return SevenNet(
+            f"random:{self.name}:{seed}",
+            self._checkpoint,
+            modal=next((key for key, index in modals if index == self._modal), None),
+            device=self.device,
+            dtype=self.dtype,
+            provenance=self.provenance | {"random_weights_seed": str(seed)},
+            module=fresh,
+        )
+
+
+def load(
+    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint
+) -> SevenNet:
+    """Load a named SevenNet or a checkpoint file; see :func:`mpprobe.models.registry.load`."""
+    require("sevenn", f"the SevenNet model {name}")
+    if head is not None:
+        raise ModelError(f"{name}: SevenNet models have no heads; choose a fidelity with --modal")
+    file = inspect(_path(source)) if isinstance(source, ModelSpec) else source
+    checkpoint = _read(file, trust_checkpoint)
+    _refuse_accelerated(name, checkpoint.config)
+    return SevenNet(
+        name,
+        checkpoint,
+        modal=modal,
+        device=device,
+        dtype=dtype,
+        provenance={"checkpoint": file.path.name, "sha256": file.sha256},
+    )
+
+
+def _path(spec: ModelSpec) -> str:
+    """The named model's file; sevenn downloads it if it isn't there."""
+    from sevenn.util import pretrained_name_to_path
+
+    try:
+        with quiet_library():
+            return pretrained_name_to_path(spec.upstream)
+    except Exception as error:  # the network, the disk and sevenn raise many kinds
+        raise ModelError(
+            f"{spec.name}: its weights aren't on this machine and sevenn couldn't download them "
+            f"({type(error).__name__}); download the checkpoint where there is a network, and "
+            "give its path to --model"
+        ) from error
+
+
+def _read(file: CheckpointFile, trusted: bool) -> SevenNetCheckpoint:
+    """Read a checkpoint without running code in it; other ones only when trusted."""
+    try:
+        content = _load_tensors_only(file)
+    except Exception as unsafe:  # torch raises UnpicklingError, RuntimeError, EOFError, ...
+        require_trust(file, trusted)
+        try:
+            content = torch.load(file.path, weights_only=False, map_location="cpu")
+        except Exception:
+            raise ModelError(f"{file.path}: a damaged SevenNet checkpoint") from unsafe
+    return _as_checkpoint(file, content)
+
+
+def _load_tensors_only(file: CheckpointFile) -> dict[str, Any]:
+    """``torch.load`` restricted to tensors, plain containers and the NumPy arrays sevenn saves."""
+    import numpy as np
+    from numpy._core import multiarray
+
+    allowed = [
+        np.ndarray,
+        np.dtype,
+        *(getattr(np.dtypes, f"{kind}DType") for kind in ("Float32", "Float64", "Int32", "Int64")),
+        # Files written under NumPy 1 name these by the old module.
+        *((f, f"numpy.{core}.multiarray.{f.__name__}")
+          for core in ("core", "_core") for f in (multiarray._reconstruct, multiarray.scalar)),
+    ]  # fmt: skip
+    with torch.serialization.safe_globals(allowed):
+        return torch.load(file.path, weights_only=True, map_location="cpu")
+
+
+def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetCheckpoint:
+    """sevenn's own checkpoint object, filled without its unrestricted ``torch.load``."""
+    from sevenn.checkpoint import SevenNetCheckpoint, _config_cp_routine
+
+    if not content.get("config") or not content.get("model_state_dict"):
+        raise ModelError(
+            f"{file.path}: holds no configuration or no weights; give the checkpoint that "
+            "sevenn's trainer wrote"
+        )
+    checkpoint = SevenNetCheckpoint(file.path)
+    checkpoint._config_original = content["config"]
+    checkpoint._config = _config_cp_routine(content["config"])
+    checkpoint._model_state_dict = content["model_state_dict"]
+    checkpoint._optimizer_state_dict = {}
+    checkpoint._scheduler_state_dict = {}
+    checkpoint._epoch = content.get("epoch")
+    checkpoint._time = content.get("time", "Not found")
+    checkpoint._hash = content.get("hash", "Not found")
+    checkpoint._loaded = True
+    return checkpoint
+
+
+def _build(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:
+    with quiet_library():
+        return checkpoint.build_model()
+
+
+def _new_module(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:
+    from sevenn.model_build import build_E3_equivariant_model
+
+    with quiet_library():
+        return build_E3_equivariant_model(checkpoint.config)
+
+
+def _prepare(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """Leave out the module that differentiates, and let one-hot vectors follow the dtype."""
+    from sevenn.nn.node_embedding import OnehotEmbedding
+
+    module.delete_module_by_key("force_output")
+    module.key_grad = None
+    module.eval_modal_map = False  # run() passes the modal's index itself
+    module.set_is_batch_data(True)
+    for name, child in list(module._modules.items()):
+        if isinstance(child, OnehotEmbedding):
+            module.replace_module(name, _CastOnehot(child, dtype))
+    return module
+
+
+class _CastOnehot(torch.nn.Module):
+    """sevenn's one-hot embedding, whose output is float32 whatever the model's dtype."""
+
+    def __init__(self, inner: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner = inner
+        self.dtype = dtype
+
+    def forward(self, data: dict[str, Any]) -> dict[str, Any]:
+        data = self.inner(data)
+        for key in (self.inner.key_output, self.inner.key_additional_output):
+            if key is not None:
+                data[key] = data[key].to(self.dtype)
+        return data
+
+
+def _layer_irreps(module: torch.nn.Module) -> list[str]:
+    """Irreps of layers 0, 1, ... as e3nn writes them."""
+    gates = [m for name, m in module._modules.items() if name.endswith("_equivariant_gate")]
+    embedding = module._modules["onehot_to_feature_x"].linear.irreps_out
+    return [str(embedding), *(str(gate.gate.irreps_out.simplify()) for gate in gates)]
+
+
+def _check_modal(name: str, config: dict[str, Any], modal: str | None) -> int | None:
+    """The index of the fidelity, None for models that have but one."""
+    modals = config.get("_modal_map") if config.get("use_modality") else None
+    if not modals:
+        if modal is not None:
+            raise ModelError(f"{name}: has no fidelities to choose from; leave out --modal {modal}")
+        return None
+    if modal not in modals:
+        given = "needs --modal" if modal is None else f"doesn't have the modal {modal!r}"
+        raise ModelError(f"{name}: {given}; choose one of {', '.join(modals)}")
+    return modals[modal]
+
+
+def _refuse_accelerated(name: str, config: dict[str, Any]) -> None:
+    """Checkpoints saved for a fused kernel need that kernel; the plain layout is asked for."""
+    fused = {
+        "cuEquivariance": (config.get("cuequivariance_config") or {}).get("use", False),
+        "FlashTP": config.get("use_flash_tp", False),
+        "OpenEquivariance": config.get("use_oeq", False),
+    }
+    used = [kernel for kernel, on in fused.items() if on]
+    if used:
+        raise ModelError(
+            f"{name}: saved with {used[0]} switched on, which mpprobe can't hook yet; convert it "
+            "to the plain e3nn form with sevenn first"
+        )
+
+
+def _read_x(data: dict[str, Any]) -> torch.Tensor:
+    return data["x"]
+
+
+def _write_x(data: dict[str, Any], value: torch.Tensor) -> dict[str, Any]:
+    data["x"] = value
+    return data
