@@ -1,1 +1,20 @@
-"""."""
+"""Probes: linear maps from node features to targets, and what must be set beside their scores."""
+
+from mpprobe.probes.ridge import LinearMap, RidgeProbe
+from mpprobe.probes.scores import Bootstrap, Estimate, Scorer, Scores
+from mpprobe.probes.splits import Split, make_split
+from mpprobe.probes.study import Settings, Study, probe
+
+__all__ = [
+    "Bootstrap",
+    "Estimate",
+    "LinearMap",
+    "RidgeProbe",
+    "Scorer",
+    "Scores",
+    "Settings",
+    "Split",
+    "Study",
+    "make_split",
+    "probe",
+]

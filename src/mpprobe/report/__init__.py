@@ -1,1 +1,1 @@
-"""."""
+"""Reports: figures, tables and files drawn from a study. No science here."""

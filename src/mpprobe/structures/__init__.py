@@ -1,5 +1,20 @@
 """Structures: reading, checking, grouping and labelling; the built-in sets."""
 
+from mpprobe.structures.builtin import BuiltinSet, builtin_sets
+from mpprobe.structures.check import Problem, check, find_problems
 from mpprobe.structures.frame import Frame, as_frames
+from mpprobe.structures.read import read, stratified
+from mpprobe.structures.write import write_extxyz
 
-__all__ = ["Frame", "as_frames"]
+__all__ = [
+    "BuiltinSet",
+    "Frame",
+    "Problem",
+    "as_frames",
+    "builtin_sets",
+    "check",
+    "find_problems",
+    "read",
+    "stratified",
+    "write_extxyz",
+]

@@ -16,7 +16,8 @@ class Frame:
     Attributes:
         atoms: the structure; positions and cell in Å. Never changed by mpprobe.
         source: where it came from, ``file@index``; used in messages and tables.
-        compound: what splits by compound hold out (``info["compound"]``, else the reduced formula).
+        compound: what splits by compound hold out (``info["compound"]``, else the reduced formula
+            as :func:`conventional_formula` writes it).
         domain: where the structure comes from: ``bulk``, ``surface``, ... (``info["domain"]``,
             else ``unlabelled``).
         group: frames of one group stay together in splits by structure (``info["group"]``, else
@@ -44,10 +45,47 @@ class Frame:
         return cls(
             atoms=atoms,
             source=source,
-            compound=str(info.get("compound") or atoms.get_chemical_formula(empirical=True)),
+            compound=str(info.get("compound") or conventional_formula(atoms)),
             domain=str(info.get("domain") or "unlabelled"),
             group=str(info.get("group") or source),
         )
+
+
+# Formulas name the non-metals in this order, after all metals (customary; IUPAC's of 1990).
+_NON_METALS = (
+    "B",
+    "Si",
+    "C",
+    "Sb",
+    "As",
+    "P",
+    "N",
+    "H",
+    "Te",
+    "Se",
+    "S",
+    "I",
+    "Br",
+    "Cl",
+    "O",
+    "F",
+)
+
+
+def conventional_formula(atoms: Atoms) -> str:
+    """The reduced formula as chemists write it: NaCl, SrTiO3, H2O; organic ones as Hill does.
+
+    ASE's own ``empirical`` formula is alphabetical (ClNa), and would not match a user's label.
+    """
+    reduced, _ = atoms.symbols.formula.reduce()
+    counts = reduced.count()
+    if {"C", "H"} <= counts.keys():
+        return reduced.format("hill")
+
+    def place(symbol: str) -> tuple[int, str]:
+        return (_NON_METALS.index(symbol) if symbol in _NON_METALS else -1, symbol)
+
+    return "".join(f"{s}{counts[s] if counts[s] > 1 else ''}" for s in sorted(counts, key=place))
 
 
 def as_frames(structures: Atoms | Frame | Iterable[Atoms | Frame]) -> list[Frame]:

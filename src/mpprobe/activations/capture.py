@@ -1,0 +1,155 @@
+"""Node features of many structures: all layers in one forward pass, batches by atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mpprobe.activations.activations import Activations, LayerFeatures
+from mpprobe.activations.rows import Rows
+from mpprobe.errors import ModelError
+from mpprobe.models.potential import Potential
+from mpprobe.structures import Frame, as_frames
+
+#: Called after every batch with the number of atoms done so far and in all.
+Progress = Callable[[int, int], None]
+
+# A CPU is quickest with small batches, whose edge features stay in its caches; a GPU wants many.
+MAX_ATOMS = {"cpu": 100}
+MAX_ATOMS_ACCELERATOR = 2000
+
+
+def parse_layers(potential: Potential, layers: int | str | Iterable[int | str]) -> tuple[int, ...]:
+    """Layer indices, ascending, from ``all``, an index, or several.
+
+    Raises:
+        ModelError: not an index, or no such layer.
+    """
+    if isinstance(layers, (int, str)):
+        layers = [layers]
+    chosen: set[int] = set()
+    for layer in layers:
+        if str(layer).lower() == "all":
+            chosen.update(range(len(potential.layers)))
+            continue
+        try:
+            chosen.add(potential.layer(int(layer)).index)
+        except ValueError:
+            raise ModelError(f"layer {layer!r}: give a whole number, or all") from None
+    if not chosen:
+        raise ModelError("no layer chosen: give one or more, or all")
+    return tuple(sorted(chosen))
+
+
+def batches(frames: Sequence[Frame], max_atoms: int) -> Iterator[list[int]]:
+    """Indices of consecutive frames with at most ``max_atoms`` atoms together, or one frame."""
+    batch: list[int] = []
+    size = 0
+    for i, frame in enumerate(frames):
+        if batch and size + len(frame) > max_atoms:
+            yield batch
+            batch, size = [], 0
+        batch.append(i)
+        size += len(frame)
+    if batch:
+        yield batch
+
+
+def stream(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    layers: int | str | Iterable[int | str] = "all",
+    *,
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Activations]:
+    """Node features batch by batch; memory holds one batch at a time.
+
+    Each batch's rows count its frames from where they stand in ``structures``.
+
+    Args:
+        potential: whose node features.
+        structures: any number; a batch takes consecutive ones.
+        layers: ``all``, an index, or several.
+        max_atoms: most atoms in one forward pass; a larger structure goes alone. None chooses
+            by the device.
+        progress: called after every batch.
+
+    Raises:
+        ModelError: a layer or an element that the potential doesn't have, or node features that
+            are not finite; the message names the structure.
+    """
+    frames = as_frames(structures)
+    chosen = parse_layers(potential, layers)
+    if max_atoms is None:
+        max_atoms = MAX_ATOMS.get(potential.device.type, MAX_ATOMS_ACCELERATOR)
+    if max_atoms < 1:
+        raise ModelError(f"max_atoms {max_atoms}: a batch needs at least one atom")
+    total, done = sum(len(frame) for frame in frames), 0
+    for batch in batches(frames, max_atoms):
+        part = [frames[i] for i in batch]
+        output = potential.run(potential.batch(part), chosen, energies=False)
+        rows = Rows.of(part)
+        rows = Rows(rows.frame + batch[0], rows.atom, rows.species)
+        values = {t: output.features[t].cpu().numpy() for t in chosen}
+        _check_finite(values, rows, frames)
+        yield Activations(
+            rows, {t: LayerFeatures(potential.layer(t), values[t]) for t in chosen}
+        )
+        done += len(rows)
+        if progress is not None:
+            progress(done, total)
+
+
+def extract(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    layers: int | str | Iterable[int | str] = "all",
+    *,
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
+    folder: str | Path | None = None,
+) -> Activations:
+    """Node features of all structures.
+
+    Args:
+        potential, structures, layers, max_atoms, progress: as in :func:`stream`.
+        folder: keep the features in memory-mapped files there instead of in memory.
+
+    Raises:
+        ModelError: as in :func:`stream`.
+    """
+    frames = as_frames(structures)
+    rows = Rows.of(frames)
+    chosen = [potential.layer(t) for t in parse_layers(potential, layers)]
+    arrays = {layer.index: _new_array(potential, layer, len(rows), folder) for layer in chosen}
+    first = 0
+    for part in stream(potential, frames, layers, max_atoms=max_atoms, progress=progress):
+        for t, array in arrays.items():
+            array[first : first + len(part.rows)] = part[t].values
+        first += len(part.rows)
+    return Activations(
+        rows, {layer.index: LayerFeatures(layer, arrays[layer.index]) for layer in chosen}
+    )
+
+
+def _new_array(potential, layer, n_atoms: int, folder: str | Path | None) -> np.ndarray:
+    dtype = str(potential.dtype).removeprefix("torch.")
+    if folder is None:
+        return np.empty((n_atoms, layer.dim), dtype)
+    path = Path(folder) / f"layer-{layer.index}.npy"
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(n_atoms, layer.dim))
+
+
+def _check_finite(values: dict[int, np.ndarray], rows: Rows, frames: Sequence[Frame]) -> None:
+    for layer, array in values.items():
+        finite = np.isfinite(array).all(axis=1)
+        if not finite.all():
+            row = int(finite.argmin())
+            raise ModelError(
+                f"{frames[rows.frame[row]].source}: layer {layer} has node features that aren't "
+                f"finite at atom {rows.atom[row]}; check the structure, or try --dtype float64"
+            )

@@ -1,0 +1,219 @@
+"""What a probe must beat: the species alone, and the geometry within one cutoff.
+
+The geometry is described by the ``featomic`` library: the SOAP power spectrum (Bartók, Kondor and
+Csányi, Phys. Rev. B 87, 184115, 2013) and the density expansion that it is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+
+from mpprobe.errors import require
+from mpprobe.probes.splits import Split
+from mpprobe.structures.frame import Frame
+
+# Resolution of the density: l ≤ 4, 5 radial functions, Gaussians and a smooth edge of 0.5 Å.
+MAX_ANGULAR = 4
+MAX_RADIAL = 4
+WIDTH = 0.5
+
+# Atoms described at a time, which bounds the memory.
+BATCH_ATOMS = 2000
+
+
+def species_means(targets: np.ndarray, species: np.ndarray, split: Split) -> np.ndarray:
+    """Predict the mean of the atom's species over the training set.
+
+    The overall mean stands in for a species that isn't in the training set. Vectors, whose mean
+    depends on how the structures are turned, are predicted as zero.
+
+    Args:
+        targets: (n_atoms, t), or (n_atoms, 2l+1, t).
+        species: (n_atoms,) atomic numbers.
+        split: of the same atoms.
+
+    Returns:
+        Shaped like the targets; NaN for atoms tested in no fold.
+    """
+    predictions = np.full(targets.shape, np.nan)
+    if targets.ndim == 3:
+        predictions[split.scored] = 0.0
+        return predictions
+    for k in range(len(split.folds)):
+        train, test = split.training_rows(k), split.test == k
+        for z in np.unique(species[test]):
+            known = train & (species == z)
+            rows = known if known.any() else train
+            predictions[test & (species == z)] = targets[rows].mean(axis=0)
+    return predictions
+
+
+def random_projection(X: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
+    """Mix the channels of ``X`` (n, d) or (n, d, 2l+1) into ``width`` random ones.
+
+    Independent normal weights of variance 1/width keep distances on average (Johnson and
+    Lindenstrauss). Used to give a descriptor the width of the layer it is compared with.
+    """
+    weights = _normal(X.shape[1], width, seed)
+    return np.swapaxes(np.swapaxes(X, 1, -1) @ weights, 1, -1)
+
+
+def soap(frames: Sequence[Frame], cutoff: float, *, width: int = 512, seed: int = 0) -> np.ndarray:
+    """SOAP power spectrum of every atom, randomly projected, beside the atom's own species.
+
+    The spectrum is resolved by pairs of neighbour species. With many species it is thousands wide
+    and mostly zero; each pair's part is projected by its own normal matrix, drawn from
+    (seed, pair), so that the wide vector is never formed and the features of a structure don't
+    depend on what else is in the set. It is divided by the root of its length: being quadratic in
+    the density, it so becomes linear in it, which served linear probes best in our trials.
+
+    Args:
+        frames: the structures.
+        cutoff: radius of the environments, Å; that of the potential probed.
+        width: width of the projection.
+        seed: of the projection.
+
+    Returns:
+        (n_atoms, width + n_species): the projection, then the one-hot species in the order of
+        their atomic numbers.
+
+    Raises:
+        MissingPackageError: featomic is not installed.
+    """
+    calculator = _calculator("SoapPowerSpectrum", cutoff, MAX_ANGULAR)
+
+    @cache
+    def weights(z1: int, z2: int, n: int) -> np.ndarray:
+        return _normal(n, width, [seed, z1, z2])
+
+    numbers = _numbers(frames)
+    projected, length = np.zeros((len(numbers), width)), np.zeros(len(numbers))
+    for key, rows, values in _blocks(calculator, frames, cutoff):
+        pair = key["neighbor_1_type"], key["neighbor_2_type"]
+        projected[rows] += values @ weights(*pair, values.shape[1])
+        length[rows] += (values**2).sum(axis=1)
+    return np.hstack([projected / length[:, None] ** 0.25, _one_hot(numbers)])
+
+
+def radial_densities(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
+    """The l = 0 part of the density around every atom: distances and species of single neighbours.
+
+    It holds less than SOAP, but carries over better to compounds not trained on: a pair of
+    neighbour species may be new where each of the two is known.
+
+    Args:
+        frames: the structures.
+        cutoff: radius of the environments, Å.
+
+    Returns:
+        (n_atoms, 11 n_species): the density by neighbour species (5 radial functions each), that
+        of all neighbours by the atom's own species, and the one-hot species.
+
+    Raises:
+        MissingPackageError: featomic is not installed.
+    """
+    calculator = _calculator("SphericalExpansion", cutoff, 0)
+    numbers = _numbers(frames)
+    species = np.unique(numbers)
+    density = np.zeros((len(numbers), 2, len(species), MAX_RADIAL + 1))
+    for key, rows, values in _blocks(calculator, frames, cutoff):
+        neighbour, centre = np.searchsorted(species, [key["neighbor_type"], key["center_type"]])
+        density[rows, 0, neighbour] = values[:, 0]
+        density[rows, 1, centre] += values[:, 0]
+    return np.hstack([density.reshape(len(numbers), -1), _one_hot(numbers)])
+
+
+def neighbour_vectors(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
+    """The l = 1 part of the density around every atom, by neighbour species and radial function.
+
+    Σ_j over the neighbours of one species of a radial function of r_ij times r̂_ij. What is a sum
+    over neighbours of a function of distance and species along r̂_ij, as is the field of fixed
+    charges within the cutoff, is a linear map of these as far as 5 radial functions resolve it.
+
+    Args:
+        frames: the structures.
+        cutoff: radius of the environments, Å.
+
+    Returns:
+        (n_atoms, 5 n_species, 3), the components in the order x, y, z.
+
+    Raises:
+        MissingPackageError: featomic is not installed.
+    """
+    calculator = _calculator("SphericalExpansion", cutoff, 1)
+    numbers = _numbers(frames)
+    species = np.unique(numbers)
+    vectors = np.zeros((len(numbers), len(species), MAX_RADIAL + 1, 3))
+    for key, rows, values in _blocks(calculator, frames, cutoff):
+        if key["o3_lambda"] == 1:
+            # Real spherical harmonics come in the order m = −1, 0, 1, that is y, z, x.
+            xyz = np.swapaxes(values, 1, 2)[..., [2, 0, 1]]
+            vectors[rows, np.searchsorted(species, key["neighbor_type"])] = xyz
+    return vectors.reshape(len(numbers), -1, 3)
+
+
+def _numbers(frames: Sequence[Frame]) -> np.ndarray:
+    return np.concatenate([f.numbers for f in frames])
+
+
+def _one_hot(numbers: np.ndarray) -> np.ndarray:
+    return numbers[:, None] == np.unique(numbers)
+
+
+def _normal(n: int, width: int, seed: int | list[int]) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=width**-0.5, size=(n, width))
+
+
+def _calculator(name: str, cutoff: float, max_angular: int):
+    """A featomic calculator of the density within ``cutoff``."""
+    require("featomic", "the local-geometry baseline (SOAP)")
+    import featomic
+
+    smoothing = featomic.cutoff.ShiftedCosine(width=WIDTH)
+    radial = featomic.basis.Gto(max_radial=MAX_RADIAL)
+    return getattr(featomic, name)(
+        cutoff=featomic.cutoff.Cutoff(radius=cutoff, smoothing=smoothing),
+        density=featomic.density.Gaussian(width=WIDTH),
+        basis=featomic.basis.TensorProduct(max_angular=max_angular, radial=radial),
+    )
+
+
+def _blocks(
+    calculator, frames: Sequence[Frame], cutoff: float
+) -> Iterator[tuple[dict[str, int], np.ndarray, np.ndarray]]:
+    """Each block of the descriptor: its key, the rows (atoms of all frames) and the values."""
+    offsets = np.cumsum([0, *(len(f) for f in frames)])
+    for batch in _batches(offsets):
+        systems = [_periodic(frames[i], cutoff) for i in batch]
+        descriptor = calculator.compute(systems)
+        for key, block in descriptor.items():
+            rows = offsets[batch[0] + block.samples["system"]] + block.samples["atom"]
+            yield dict(zip(key.names, key.values.tolist(), strict=True)), rows, block.values
+
+
+def _batches(offsets: np.ndarray) -> Iterator[list[int]]:
+    """Runs of frames of about :data:`BATCH_ATOMS` atoms."""
+    number = offsets[:-1] // BATCH_ATOMS
+    for n in np.unique(number):
+        yield np.flatnonzero(number == n).tolist()
+
+
+def _periodic(frame: Frame, cutoff: float):
+    """The structure as featomic takes it: periodic in all directions or in none.
+
+    A slab or a wire gets vacuum wider than the cutoff along its open directions, so that no atom
+    sees an image of its own structure there.
+    """
+    from ase import Atoms
+    from ase.geometry import complete_cell
+
+    atoms = frame.atoms
+    if not atoms.pbc.any():
+        return Atoms(atoms.numbers, atoms.positions)
+    cell = complete_cell(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0))
+    extent = np.ptp(atoms.positions @ np.linalg.inv(cell), axis=0)
+    cell[~atoms.pbc] *= (extent + 2 * cutoff)[~atoms.pbc, None]
+    return Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=True)

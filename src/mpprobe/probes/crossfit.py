@@ -1,0 +1,152 @@
+"""Out-of-fold predictions of all folds, penalties and targets in two passes over the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mpprobe.errors import ProbeError
+from mpprobe.probes.ridge import LinearMap, RidgeProbe
+from mpprobe.probes.splits import Split
+
+# Rows held in memory at a time: 8,192 rows of 512 features in float64 are 34 MB.
+CHUNK = 8192
+
+
+class Rows(Protocol):
+    """What features must offer: a shape and slices of rows (arrays, np.memmap, zarr, HDF5)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: slice) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Predictions of atoms by maps that have not seen their group.
+
+    Attributes:
+        predictions: shaped like the targets, in their unit; NaN where ``scored`` is false.
+        scored: (n_atoms,) whether the atom is tested in some fold.
+        maps: the map of each fold.
+    """
+
+    predictions: np.ndarray
+    scored: np.ndarray
+    maps: tuple[LinearMap, ...]
+
+    @property
+    def penalties(self) -> np.ndarray:
+        """The relative penalty chosen, shape (n_folds, t)."""
+        return np.stack([m.penalty for m in self.maps])
+
+    @property
+    def grid_end(self) -> np.ndarray:
+        """−1 or +1 where it is the smallest or largest offered, else 0; shape (n_folds, t)."""
+        return np.stack([m.grid_end for m in self.maps])
+
+
+def cross_predict(
+    features: Rows,
+    targets: np.ndarray,
+    split: Split,
+    *,
+    penalties: Sequence[float] | None = None,
+    chunk: int = CHUNK,
+) -> CrossFit:
+    """Fit a ridge probe on every fold's training set and predict the atoms it holds out.
+
+    All columns of ``targets`` (real ones, shuffled controls) share the passes over the rows and
+    the eigendecompositions; each has its own penalty, chosen inside the training set.
+
+    Args:
+        features: (n_atoms, d) scalars, or (n_atoms, d, 2l+1) for the equivariant probe.
+        targets: (n_atoms, t), or (n_atoms, 2l+1, t).
+        split: of the same atoms.
+        penalties: relative penalties to choose from (default ``ridge.PENALTIES``).
+        chunk: rows held in memory at a time.
+
+    Raises:
+        ProbeError: shapes that don't fit, or values that aren't finite (the first row is named).
+    """
+    probe = accumulate(features, targets, split, chunk=chunk)
+    maps = tuple(probe.solve(fold.train, penalties, fold.inner) for fold in split.folds)
+    return CrossFit(apply_maps(features, maps, split, chunk=chunk), split.scored, maps)
+
+
+def accumulate(
+    features: Rows, targets: np.ndarray, split: Split, *, chunk: int = CHUNK
+) -> RidgeProbe:
+    """The first pass: a probe that has seen every row, in the cells of ``split``."""
+    n_rows = len(split.cells)
+    if features.shape[0] != n_rows or len(targets) != n_rows:
+        raise ProbeError(
+            f"the split is of {n_rows} atoms, but there are {features.shape[0]} rows of features "
+            f"and {len(targets)} of targets: give all three for the same structures"
+        )
+    probe = RidgeProbe(intercept=len(features.shape) == 2)
+    for rows in _chunks(n_rows, chunk):
+        probe.partial_fit(features[rows], targets[rows], split.cells[rows])
+    return probe
+
+
+def apply_maps(
+    features: Rows, maps: Sequence[LinearMap], split: Split, *, chunk: int = CHUNK
+) -> np.ndarray:
+    """The second pass: every atom predicted by the map of the fold it is tested in.
+
+    Returns shape (n_atoms, t), or (n_atoms, 2l+1, t); NaN for atoms tested in no fold.
+    """
+    n_rows = len(split.test)
+    n_outputs = maps[0].coef.shape[1]
+    predictions = np.full((n_rows, *features.shape[2:], n_outputs), np.nan)
+    for rows in _chunks(n_rows, chunk):
+        X, out, test = np.asarray(features[rows]), predictions[rows], split.test[rows]
+        for k in np.unique(test[test >= 0]):
+            out[test == k] = maps[k].predict(X[test == k])
+    return predictions
+
+
+def random_direction_maps(
+    probe: RidgeProbe, split: Split, *, draws: int = 20, seed: int = 0
+) -> tuple[LinearMap, ...]:
+    """The control that may look along one random direction only, for each fold.
+
+    A direction u is drawn isotropically in the space of standardised features z, the same for
+    all folds. Of ŷ = ȳ + b u·z only the slope b is fitted, without penalty: b = u·C_zy / u·C_zz u.
+
+    Args:
+        probe: from :func:`accumulate`; no row is read again.
+        split: the one it was accumulated with.
+        draws: number of directions; average their *scores* (``Estimate.mean``), since the mean
+            of their predictions would look along many directions at once.
+        seed: of the directions.
+
+    Returns:
+        One map a fold with t × draws outputs, the draws of a target beside each other:
+        ``apply_maps(features, maps, split).reshape(*targets.shape, draws)``.
+    """
+    width = probe.statistics().xx.shape[0]
+    directions = np.random.default_rng(seed).normal(size=(width, draws))
+    return tuple(_slopes(probe, fold.train, directions) for fold in split.folds)
+
+
+def _slopes(probe: RidgeProbe, cells: Sequence[int], directions: np.ndarray) -> LinearMap:
+    train = probe.statistics(cells)
+    u = train.inverse_scale[:, None] * directions
+    variance = ((train.xx @ u) * u).sum(axis=0)
+    slope = np.divide(
+        train.xy.T @ u, variance, out=np.zeros((train.xy.shape[1], u.shape[1])), where=variance > 0
+    )
+    coef = (u[:, None] * slope).reshape(len(u), -1)
+    free = np.zeros(coef.shape[1])
+    mean_y = np.repeat(train.mean_y, u.shape[1])
+    return LinearMap(coef, train.mean_x, mean_y, free, free.astype(int))
+
+
+def _chunks(n_rows: int, chunk: int) -> Iterator[slice]:
+    return (slice(start, start + chunk) for start in range(0, n_rows, chunk))

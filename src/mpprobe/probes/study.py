@@ -1,0 +1,326 @@
+"""The main job: how well each layer encodes each target, beside every control."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpprobe.activations import Rows, extract, parse_layers
+from mpprobe.errors import ProbeError
+from mpprobe.models.potential import Potential
+from mpprobe.probes.baselines import species_means
+from mpprobe.probes.controls import shuffle_within_species
+from mpprobe.probes.crossfit import accumulate, apply_maps, random_direction_maps
+from mpprobe.probes.scores import Estimate, Scorer, Scores
+from mpprobe.probes.sources import (
+    MODEL,
+    RANDOM_DIRECTION,
+    RANDOM_WEIGHTS,
+    SHUFFLED,
+    SPECIES_MEAN,
+    Source,
+    check_layers,
+    layer_sources,
+    local_sources,
+)
+from mpprobe.probes.splits import IN_DOMAIN, Split, make_split
+from mpprobe.probes.tables import Key, difference_table, score_table
+from mpprobe.provenance import structures_sha256, versions
+from mpprobe.structures import Frame, as_frames, check
+from mpprobe.targets import Target, constant_within_species, get_target
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ase import Atoms
+
+#: Called with what is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+ALL = "all"
+SHUFFLES = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is made; recorded with its results.
+
+    Attributes:
+        n_folds: folds of every split.
+        n_resamples: bootstrap resamples behind each interval.
+        seed: of splits, resamples, shuffles, projections and random weights.
+        in_domain: the domains that the split by domain trains on.
+    """
+
+    n_folds: int = 5
+    n_resamples: int = 1000
+    seed: int = 0
+    in_domain: tuple[str, ...] = IN_DOMAIN
+
+
+@dataclass(frozen=True)
+class Study:
+    """What :func:`probe` found.
+
+    Attributes:
+        scores: one row per model, layer, features, target, split and subset, with intervals.
+        differences: one row per layer, target, split and control: how far above the control.
+        predictions: out-of-fold predictions in the target's unit, by (target, split, layer);
+            shape (n_atoms,) or (n_atoms, 3), NaN for atoms that no fold tests.
+        true: the targets by name, shaped alike.
+        targets: by name.
+        trivial: names of the targets that the species alone decide.
+        frames: the structures; rows: which atom is which row.
+        layers: those asked for (layer 0 is always scored beside them).
+        provenance: versions, hashes, seed, settings.
+    """
+
+    scores: pd.DataFrame
+    differences: pd.DataFrame
+    predictions: dict[tuple[str, str, int], np.ndarray]
+    true: dict[str, np.ndarray]
+    targets: dict[str, Target]
+    trivial: tuple[str, ...]
+    frames: list[Frame]
+    rows: Rows
+    layers: tuple[int, ...]
+    provenance: dict
+
+
+def probe(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    *,
+    layers: int | str | Iterable[int | str] = ALL,
+    targets: str | Sequence[str] = ("potential",),
+    splits: str | Sequence[str] = ("structure",),
+    settings: Settings | None = None,
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
+) -> Study:
+    """Probe the node features of a potential for per-atom targets, beside every control.
+
+    For each target and split, a ridge probe is fitted on the scalar (for vector targets, by an
+    equivariant map, on the l = 1) features of each layer, and scored on structures it has not
+    seen. The same is done for layer 0, for the same architecture with random weights, for a
+    local-geometry descriptor at the same cutoff, for that descriptor projected to the same width,
+    for the species means, for one random direction of the features, and for a target shuffled
+    within species.
+
+    Args:
+        potential: from :func:`mpprobe.load`.
+        structures: to probe on; several compounds, dozens of structures or more.
+        layers: ``all``, an index, or several.
+        targets: names, see :func:`mpprobe.targets.target_names`.
+        splits: ``structure``, ``compound``, ``element`` or ``domain``.
+        settings: folds, resamples, seed.
+        max_atoms: most atoms in one forward pass.
+        progress: called as the work goes on.
+
+    Raises:
+        MPProbeError: a structure, layer, target or split that can't be used; the message says
+            which, and what to do.
+    """
+    frames = as_frames(structures)
+    names = [targets] if isinstance(targets, str) else list(dict.fromkeys(targets))
+    splits = [splits] if isinstance(splits, str) else list(dict.fromkeys(splits))
+    if not names or not splits:
+        raise ProbeError("nothing to probe: name at least one target and one split")
+    chosen = [get_target(name, frames) for name in names]
+    asked = parse_layers(potential, layers)
+    check(frames, species=potential.species, cutoff=potential.cutoff)
+    run = _Run(potential, frames, asked, settings or Settings(), progress or _silent)
+    made = [run.split(name) for name in splits]
+    run.compute(chosen)
+    with tempfile.TemporaryDirectory(prefix="mpprobe-") as folder:
+        run.read_features(folder, max_atoms)
+        for order in sorted({target.l for target in chosen}):
+            run.probe_order([t for t in chosen if t.l == order], made)
+    return run.study()
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+@dataclass
+class _Run:
+    """One study in the making."""
+
+    potential: Potential
+    frames: list[Frame]
+    asked: tuple[int, ...]
+    settings: Settings
+    progress: Progress
+    targets: dict[str, Target] = field(default_factory=dict)
+    true: dict[str, np.ndarray] = field(default_factory=dict)
+    acts: dict[str, object] = field(default_factory=dict)
+    scored: dict[Key, Scores] = field(default_factory=dict)
+    about: dict[Key, Source] = field(default_factory=dict)
+    predictions: dict[tuple[str, str, int], np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rows = Rows.of(self.frames)
+        self.domain = np.array([f.domain for f in self.frames])[self.rows.frame]
+        self.scorer = Scorer.from_frames(
+            self.frames, n_resamples=self.settings.n_resamples, seed=self.settings.seed
+        )
+
+    def split(self, name: str) -> Split:
+        s = self.settings
+        return make_split(name, self.frames, n_folds=s.n_folds, seed=s.seed, in_domain=s.in_domain)
+
+    def compute(self, targets: Sequence[Target]) -> None:
+        """Values of every target for every atom."""
+        for target in targets:
+            values = []
+            for i, frame in enumerate(self.frames):
+                values += target.values([frame], self.potential.cutoff)
+                self.progress(f"target {target.name}", i + 1, len(self.frames))
+            self.targets[target.name] = target
+            self.true[target.name] = np.concatenate(values)
+
+    def read_features(self, folder: str, max_atoms: int | None) -> None:
+        """Node features of the model and of its random-weight twin, memory-mapped."""
+        from pathlib import Path
+
+        models = {MODEL: self.potential}
+        if "random_weights_seed" not in self.potential.provenance:
+            models[RANDOM_WEIGHTS] = self.potential.randomised(self.settings.seed)
+        for kind, model in models.items():
+            place = Path(folder) / kind.replace(" ", "-")
+            place.mkdir()
+
+            def report(done: int, total: int, name: str = model.name) -> None:
+                self.progress(f"node features of {name}", done, total)
+
+            self.acts[kind] = extract(
+                model, self.frames, {0, *self.asked}, max_atoms=max_atoms,
+                progress=report, folder=place,
+            )  # fmt: skip
+
+    def probe_order(self, targets: Sequence[Target], splits: Sequence[Split]) -> None:
+        """Probe targets of one order with every source of features of that order."""
+        order = targets[0].l
+        sources = [
+            source for kind in self.acts for source in layer_sources(self.acts[kind], kind, order)
+        ]
+        own = [s for s in sources if s.kind == MODEL]
+        check_layers(own, self.asked, order, self.potential.name)
+        self.progress("local-geometry baseline", 0, 1)
+        widths = [s.width for s in own]
+        local = local_sources(self.frames, self.potential.cutoff, order, widths, self.settings.seed)
+        sources += list(local)
+        total = len(splits) * len(sources)
+        for i, split in enumerate(splits):
+            if order == 0:
+                self._species_means(targets, split)
+            for j, source in enumerate(sources):
+                what = f"probing {', '.join(t.name for t in targets)} by {split.name}"
+                self.progress(what, i * len(sources) + j, total)
+                self._probe(targets, split, source)
+            self.progress(what, (i + 1) * len(sources), total)
+
+    def _probe(self, targets: Sequence[Target], split: Split, source: Source) -> None:
+        """Fit and score one source on one split: targets, shuffles and random directions."""
+        real = np.stack([self.true[t.name] for t in targets], axis=-1)
+        own = source.kind == MODEL
+        shuffles = [
+            shuffle_within_species(real, self.rows.species, self.settings.seed + 1 + k)
+            for k in range(SHUFFLES if own else 0)
+        ]
+        y = np.concatenate([real, *shuffles], axis=-1)
+        ridge = accumulate(source.values, y, split)
+        maps = [ridge.solve(fold.train, inner=fold.inner) for fold in split.folds]
+        found = apply_maps(source.values, maps, split)
+        n = len(targets)
+        for i, target in enumerate(targets):
+            self._record(source.kind, source, target, split, found[..., i])
+            if own:
+                controls = [(y[..., k], found[..., k]) for k in range(n + i, y.shape[-1], n)]
+                self._record_mean(SHUFFLED, source, target, split, controls)
+                self.predictions[target.name, split.name, source.layer] = found[..., i]
+        if own:
+            maps = random_direction_maps(ridge, split, seed=self.settings.seed)
+            drawn = apply_maps(source.values, maps, split).reshape(*y.shape, -1)
+            for i, target in enumerate(targets):
+                pairs = [(y[..., i], drawn[..., i, k]) for k in range(drawn.shape[-1])]
+                self._record_mean(RANDOM_DIRECTION, source, target, split, pairs)
+
+    def _species_means(self, targets: Sequence[Target], split: Split) -> None:
+        real = np.stack([self.true[t.name] for t in targets], axis=-1)
+        found = species_means(real, self.rows.species, split)
+        source = Source(SPECIES_MEAN, None, "", np.empty((0, 0)))
+        for i, target in enumerate(targets):
+            self._record(SPECIES_MEAN, source, target, split, found[..., i])
+
+    def _record(self, kind, source, target, split, predicted) -> None:
+        """Scores over all tested atoms and over each domain."""
+        y, scored = self.true[target.name], split.scored
+        subsets = {ALL: self.scorer.score(y, predicted, scored)}
+        if len(np.unique(self.domain)) > 1:
+            subsets |= self.scorer.score_by(self.domain, y, predicted, scored)
+        for subset, scores in subsets.items():
+            self._keep(kind, source, target, split, subset, scores)
+
+    def _record_mean(self, kind, source, target, split, pairs) -> None:
+        """The mean score over the draws of a control, over all tested atoms."""
+        draws = [self.scorer.score(y, predicted, split.scored) for y, predicted in pairs]
+        mean = Scores(
+            *(Estimate.mean([getattr(d, m) for d in draws]) for m in ("r2", "r2_within", "mae")),
+            draws[0].n_atoms,
+            draws[0].n_structures,
+        )
+        self._keep(kind, source, target, split, ALL, mean)
+
+    def _keep(self, kind, source, target, split, subset, scores) -> None:
+        key = Key(target.name, split.name, kind, source.layer, source.width, subset)
+        self.scored[key] = scores
+        self.about[key] = source
+
+    def study(self) -> Study:
+        name = self.potential.name
+        trivial = tuple(
+            t for t, y in self.true.items()
+            if constant_within_species(self.rows.split(y), self.frames)
+        )  # fmt: skip
+        return Study(
+            scores=score_table(name, self.scored, self.about, self.targets),
+            differences=difference_table(name, self.scored, self.asked, self.targets),
+            predictions=self.predictions,
+            true=self.true,
+            targets=self.targets,
+            trivial=trivial,
+            frames=self.frames,
+            rows=self.rows,
+            layers=self.asked,
+            provenance=self._provenance(),
+        )
+
+    def _provenance(self) -> dict:
+        from dataclasses import asdict
+
+        return {
+            "model": {
+                "name": self.potential.name,
+                "cutoff": self.potential.cutoff,
+                "layers": [asdict(layer) for layer in self.potential.layers],
+                "dtype": str(self.potential.dtype),
+                "device": str(self.potential.device),
+                **self.potential.provenance,
+            },
+            "structures": {
+                "n_structures": len(self.frames),
+                "n_atoms": len(self.rows),
+                "sha256": structures_sha256(self.frames),
+            },
+            "targets": {
+                name: {"unit": t.unit, "l": t.l, "description": t.description}
+                for name, t in self.targets.items()
+            },
+            "settings": asdict(self.settings),
+            "versions": versions(),
+        }

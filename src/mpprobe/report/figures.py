@@ -1,0 +1,189 @@
+"""Figures drawn from a study's tables: the profile over layers, and decoded against true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpprobe.probes.study import Study
+from mpprobe.report.style import (
+    BASELINE_STYLES,
+    CONTROL_STYLES,
+    DOMAIN_COLOURS,
+    MODEL_COLOUR,
+    figure_style,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Scores below this are drawn at the lower edge of a profile.
+FLOOR = -1.0
+
+METRIC_LABELS = {"r2_within": "R² within species and compound", "r2": "R²"}
+
+
+def metric_of(rows: pd.DataFrame) -> str:
+    """The column to show: R² within species where it is defined, else plain R²."""
+    return "r2_within" if rows["r2_within"].notna().any() else "r2"
+
+
+def layer_profile(scores: pd.DataFrame) -> Figure:
+    """Score against layer for every target (rows) and split (columns), controls in grey.
+
+    Args:
+        scores: the table ``Study.scores``; intervals are drawn as bars.
+    """
+    from matplotlib.figure import Figure
+
+    whole = scores[scores["subset"] == "all"]
+    targets, splits = (list(dict.fromkeys(whole[c])) for c in ("target", "split"))
+    with figure_style():
+        size = (0.8 + 3.4 * len(splits), 0.9 + 2.5 * len(targets))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(targets), len(splits), squeeze=False, sharex=True)
+        for i, target in enumerate(targets):
+            for j, split in enumerate(splits):
+                rows = whole[(whole["target"] == target) & (whole["split"] == split)]
+                _profile(axes[i, j], rows)
+                axes[i, j].set_title(f"{target}, split by {split}")
+        for axis in axes[-1]:
+            axis.set_xlabel("layer (0: species embedding)")
+        _shared_legend(figure, axes.ravel())
+        figure.suptitle(str(scores["model"].iloc[0]))
+    return figure
+
+
+def _profile(axis: Axes, rows: pd.DataFrame) -> None:
+    metric = metric_of(rows[rows["features"] == "model"])
+    for name, style in BASELINE_STYLES.items():
+        baseline = rows[rows["features"] == name]
+        if len(baseline):
+            value = max(float(baseline[metric].max()), FLOOR)
+            axis.axhline(value, label=name, linewidth=1.2, zorder=0, **style)
+    for name, style in CONTROL_STYLES.items():
+        _line(axis, rows[rows["features"] == name], metric, name, {"markersize": 3, **style})
+    own = {"color": MODEL_COLOUR, "marker": "o", "markersize": 5, "linewidth": 1.8}
+    _line(axis, rows[rows["features"] == "model"], metric, "trained model", own)
+    axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
+    axis.set_ylim(FLOOR - 0.08, 1.05)
+    axis.set_ylabel(METRIC_LABELS[metric])
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _line(axis: Axes, rows: pd.DataFrame, metric: str, label: str, style: dict) -> None:
+    rows = rows.sort_values("layer")
+    values, low, high = (
+        rows[column].to_numpy(float).clip(min=FLOOR)
+        for column in (metric, f"{metric}_low", f"{metric}_high")
+    )
+    if np.isfinite(values).any():
+        bars = np.nan_to_num(np.stack([values - low, high - values])).clip(min=0)
+        layers = rows["layer"].to_numpy(float)
+        axis.errorbar(layers, values, yerr=bars, label=label, capsize=2, elinewidth=0.8, **style)
+
+
+def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend below all panels; it says where low scores are drawn."""
+    entries: dict[str, object] = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    order = ["trained model", *(label for label in entries if label != "trained model")]
+    figure.legend(
+        [entries[label] for label in order],
+        order,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title=f"bars: 95 % over structures; scores below {FLOOR:g} are drawn at {FLOOR:g}",
+        title_fontsize="small",
+    )
+
+
+def best_layer(study: Study, target: str, split: str) -> int:
+    """Of the layers asked for, the one with the best score on the whole test set."""
+    rows = study.scores
+    rows = rows[
+        (rows["target"] == target)
+        & (rows["split"] == split)
+        & (rows["features"] == "model")
+        & (rows["subset"] == "all")
+        & rows["layer"].isin(study.layers)
+    ]
+    return int(rows.loc[rows[metric_of(rows)].idxmax(), "layer"])
+
+
+def parity(study: Study, target: str, split: str, layer: int | None = None) -> Figure:
+    """Decoded against true for one target, split and layer; each atom in its domain's colour.
+
+    For a number, a second panel has both sides centred per species per compound: what is left
+    when knowing the composition earns nothing. For a vector, its three components are shown.
+
+    Args:
+        study: what ``probe`` returned.
+        target, split: names.
+        layer: index; None takes the best of those asked for.
+    """
+    from matplotlib.figure import Figure
+
+    layer = best_layer(study, target, split) if layer is None else layer
+    true, decoded = study.true[target], study.predictions[target, split, layer]
+    panels = [("", true, decoded)]
+    if true.ndim == 1:
+        within = (_centred(study, v, np.isfinite(decoded)) for v in (true, decoded))
+        panels.append((", within species and compound", *within))
+    unit = study.targets[target].unit
+    with figure_style():
+        figure = Figure(figsize=(3.6 * len(panels), 3.9), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (suffix, x, y) in zip(axes, panels, strict=True):
+            _scatter(axis, study, x, y)
+            axis.set_xlabel(f"{target}{suffix} ({unit})")
+            axis.set_ylabel(f"decoded ({unit})")
+        name = study.scores["model"].iloc[0]
+        figure.suptitle(f"{name}, layer {layer}: {target}, held out by {split}")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False,
+                      markerscale=3)  # fmt: skip
+    return figure
+
+
+def _centred(study: Study, values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Values less their mean over the tested atoms of the same species and compound."""
+    import pandas as pd
+
+    compound = np.array([f.compound for f in study.frames])[study.rows.frame]
+    kept = pd.Series(np.where(where, values, np.nan))
+    return (kept - kept.groupby([compound, study.rows.species]).transform("mean")).to_numpy()
+
+
+def _scatter(axis: Axes, study: Study, true: np.ndarray, decoded: np.ndarray) -> None:
+    domain = np.array([f.domain for f in study.frames])[study.rows.frame]
+    for i, name in enumerate(dict.fromkeys(f.domain for f in study.frames)):
+        rows = (domain == name) & np.isfinite(decoded.reshape(len(decoded), -1)).all(axis=1)
+        axis.scatter(
+            true[rows].ravel(), decoded[rows].ravel(), s=4, alpha=0.5, linewidths=0,
+            color=DOMAIN_COLOURS[i % len(DOMAIN_COLOURS)], label=name, rasterized=True,
+        )  # fmt: skip
+    low, high = np.nanmin(true), np.nanmax(true)
+    axis.plot([low, high], [low, high], color="0.4", linewidth=0.8, zorder=0)
+    margin = 0.15 * (high - low)
+    axis.set_xlim(low - margin, high + margin)
+    axis.set_ylim(low - margin, high + margin)
+    axis.set_aspect("equal")
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG (200 dpi) and PDF beside each other; the two paths."""
+    paths = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    for file in paths:
+        # No date inside, so that the same study gives the same bytes.
+        figure.savefig(file, dpi=200, metadata={"CreationDate": None} if file.suffix == ".pdf"
+                       else {"Software": None})  # fmt: skip
+    return paths

@@ -1,0 +1,123 @@
+"""What a study leaves on disk, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpprobe.errors import MPProbeError
+from mpprobe.probes.study import Study
+from mpprobe.report.figures import layer_profile, parity, save
+from mpprobe.report.readings import readings
+from mpprobe.structures import write_extxyz
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_output(folder: str | Path, overwrite: bool) -> Path:
+    """The output folder, refused before any work is done if it can't be written.
+
+    Raises:
+        MPProbeError: it holds something already and ``overwrite`` is false, isn't a folder, or
+            its parent can't be written to.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise MPProbeError(f"{folder}: is a file; give a folder with --output")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise MPProbeError(
+                f"{folder}: holds results already; add --overwrite, or choose another --output"
+            )
+        if not (folder / "results.json").is_file():
+            raise MPProbeError(
+                f"{folder}: holds files but no results.json of mpprobe's, so --overwrite leaves it "
+                "alone; choose another --output"
+            )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise MPProbeError(
+            f"{folder}: can't be written ({error.strerror}); choose another --output"
+        ) from error
+    return folder
+
+
+def results(study: Study) -> dict[str, Any]:
+    """The whole study as plain data: readings, scores, differences, provenance."""
+    return {
+        "readings": readings(study),
+        "scores": _records(study.scores),
+        "differences": _records(study.differences),
+        "provenance": study.provenance,
+    }
+
+
+def write_study(
+    study: Study, folder: Path, *, overwrite: bool = False, configuration: str | None = None
+) -> list[Path]:
+    """Write tables, figures and structures into ``folder``; what was there is replaced.
+
+    ``results.json`` (everything), ``scores.csv``, ``differences.csv``, ``layer_profile`` and one
+    ``parity`` figure for each target and split as PNG and PDF, ``structures.extxyz`` with per-atom
+    ``mpprobe_*`` arrays (true and decoded at the best layer), and ``config.yaml`` if given.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MPProbeError: see :func:`check_output`.
+    """
+    folder = check_output(folder, overwrite)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        part.chmod(0o755)
+        _write_into(study, part, configuration)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return sorted(folder.iterdir())
+
+
+def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
+    text = json.dumps(results(study), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    study.scores.to_csv(folder / "scores.csv", index=False)
+    study.differences.to_csv(folder / "differences.csv", index=False)
+    if configuration is not None:
+        (folder / "config.yaml").write_text(configuration, encoding="utf-8")
+    save(layer_profile(study.scores), folder / "layer_profile")
+    pairs = dict.fromkeys((target, split) for target, split, _ in study.predictions)
+    for target, split in pairs:
+        name = f"parity_{target}_{split}".replace(":", "-").replace("@", "-")
+        save(parity(study, target, split), folder / name)
+    write_extxyz(folder / "structures.extxyz", study.frames, atom_arrays(study))
+
+
+def atom_arrays(study: Study) -> dict[str, list[np.ndarray]]:
+    """Per-atom arrays by name: each target, and what each layer asked for decodes of it."""
+    arrays = {name: study.rows.split(values) for name, values in study.true.items()}
+    for (target, split, layer), values in study.predictions.items():
+        if layer in study.layers:
+            arrays[f"{target}_{split}_layer_{layer}"] = study.rows.split(values)
+    return arrays
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts of plain values; what isn't defined is None."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [
+        {k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()}
+        for row in plain.to_dict("records")
+    ]

@@ -1,0 +1,65 @@
+"""One line for each target and split: what the numbers support, and no more."""
+
+from __future__ import annotations
+
+from mpprobe.probes.study import Study
+from mpprobe.report.figures import best_layer, metric_of
+
+_NAMES = {"r2_within": "R² within species", "r2": "R²"}
+
+
+def readings(study: Study) -> list[str]:
+    """A line for each target and split, in the order asked for."""
+    pairs = study.scores[["target", "split"]].drop_duplicates().itertuples(index=False)
+    return [reading(study, target, split) for target, split in pairs]
+
+
+def reading(study: Study, target: str, split: str) -> str:
+    """The best of the layers asked for, and which controls its score is clear of.
+
+    "Clear of" a control means that the 95 % interval of the difference lies above zero.
+    """
+    start = f"{target}, held out by {split}: "
+    if target in study.trivial:
+        return start + (
+            "the species alone fix this target on these structures, so layer 0 holds it by "
+            "construction; the scores say nothing about the environment"
+        )
+    layer = best_layer(study, target, split)
+    row = _row(study, target, split, layer)
+    metric = metric_of(row)
+    value, low, high = (float(row[c].iloc[0]) for c in (metric, f"{metric}_low", f"{metric}_high"))
+    best = f"layer {layer}" if len(study.layers) == 1 else f"best of the layers asked is {layer}"
+    numbers = f"{best}, {_NAMES[metric]} {value:.2f} [{low:.2f}, {high:.2f}]"
+    if not low > 0:
+        return f"{start}{numbers}: not clear of zero, so no claim"
+    return f"{start}{numbers}; {_against(study, target, split, layer)}"
+
+
+def _row(study: Study, target: str, split: str, layer: int):
+    s = study.scores
+    return s[
+        (s["target"] == target)
+        & (s["split"] == split)
+        & (s["layer"] == layer)
+        & (s["features"] == "model")
+        & (s["subset"] == "all")
+    ]
+
+
+def _against(study: Study, target: str, split: str, layer: int) -> str:
+    d = study.differences
+    d = d[(d["target"] == target) & (d["split"] == split) & (d["layer"] == layer)]
+    failed = d[~d["above"]]
+    if failed.empty:
+        closest = d.loc[d["difference"].idxmin()]
+        return (
+            "clear of every control, closest "
+            f"{closest['control']} ({_gap(closest)} above); encoded, which is not yet used"
+        )
+    named = "; ".join(f"{row['control']} ({_gap(row)})" for _, row in failed.iterrows())
+    return f"not clear of {named}, so no claim that the model adds to what those hold"
+
+
+def _gap(row) -> str:
+    return f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"

@@ -1,0 +1,41 @@
+"""One look for every figure: what a line or colour means is said here once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+#: The model's own scores, and the greys of what stands against them.
+MODEL_COLOUR = "#0072b2"
+CONTROL_STYLES = {
+    "random weights": {"color": "0.35", "linestyle": "--", "marker": "s"},
+    "random direction": {"color": "0.55", "linestyle": "-.", "marker": "^"},
+    "shuffled target": {"color": "0.7", "linestyle": ":", "marker": "v"},
+}
+BASELINE_STYLES = {
+    "SOAP": {"color": "0.35", "linestyle": (0, (1, 1))},
+    "radial densities": {"color": "0.35", "linestyle": (0, (4, 1, 1, 1))},
+    "neighbour vectors": {"color": "0.35", "linestyle": (0, (1, 1))},
+    "SOAP, same width": {"color": "0.6", "linestyle": (0, (1, 3))},
+    "radial densities, same width": {"color": "0.6", "linestyle": (0, (4, 3, 1, 3))},
+    "neighbour vectors, same width": {"color": "0.6", "linestyle": (0, (1, 3))},
+    "species mean": {"color": "0.75", "linestyle": "-"},
+}
+#: Okabe and Ito's colours, told apart by colour-blind readers too; repeated after eight domains.
+DOMAIN_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#000000",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def figure_style() -> Iterator[None]:
+    """seaborn's ticks style in paper size, inside this block only."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    with (
+        sns.axes_style("ticks"),
+        sns.plotting_context("paper"),
+        mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}),
+    ):
+        yield

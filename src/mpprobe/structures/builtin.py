@@ -1,0 +1,60 @@
+"""The structure sets that come with mpprobe, and where their files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from mpprobe.errors import StructureError
+
+
+@dataclass(frozen=True)
+class BuiltinSet:
+    """A set of structures that is read by its name.
+
+    Attributes:
+        name: what to give in place of a file.
+        description: one line for listings.
+        domains: what may follow ``name:``, besides ``default`` and ``all``.
+    """
+
+    name: str
+    description: str
+    domains: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file: inside an installed package, or in the checkout's ``data/NAME/``.
+
+        Raises:
+            StructureError: it is in neither place.
+        """
+        file = f"{self.name}.extxyz.gz"
+        installed = Path(str(files("mpprobe"))) / "data" / file
+        checkout = Path(__file__).parents[3] / "data" / self.name / file
+        for path in (installed, checkout):
+            if path.is_file():
+                return path
+        raise StructureError(
+            f"{self.name}: the built-in set's file {file} is missing; reinstall mpprobe"
+        )
+
+
+_SETS = (
+    BuiltinSet(
+        "ionic",
+        "rattled, strained, defective, cut and molten ionic crystals with formal charges "
+        "(no energies or forces)",
+        ("bulk", "strained", "vacancy", "surface", "cluster", "melt"),
+    ),
+)
+
+
+def builtin_sets() -> dict[str, BuiltinSet]:
+    """The built-in sets by name.
+
+    ``NAME`` reads a set's default part, which holds every compound and domain, ``NAME:all`` all of
+    it, and ``NAME:DOMAIN`` (or several, separated by commas) all structures of those domains.
+    """
+    return {s.name: s for s in _SETS}

@@ -1,0 +1,110 @@
+"""Writing structures with per-atom results as extended XYZ."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mpprobe.errors import StructureError
+from mpprobe.structures.frame import Frame
+
+PREFIX = "mpprobe_"
+
+
+def write_extxyz(
+    path: str | Path,
+    frames: Sequence[Frame],
+    arrays: Mapping[str, Sequence[np.ndarray]] | None = None,
+) -> None:
+    """Write the frames with further per-atom arrays, all at once: whole or not at all.
+
+    What the frames carry (arrays, info, reference energies and forces) is written too, and each
+    frame's ``source`` as ``info["mpprobe_source"]``. The frames are not changed.
+
+    Args:
+        path: the file; compressed if it ends in ``.gz``. An existing one is replaced.
+        frames: the structures.
+        arrays: for each name one array a frame, of shape (n_atoms,) or (n_atoms, k), of numbers.
+            The names in the file are prefixed ``mpprobe_``, and what extended XYZ can't hold in a
+            name (as in ``charge:eeq``) becomes ``_``.
+
+    Raises:
+        StructureError: an array has another shape or kind, two names become one, or the file
+            can't be written.
+    """
+    import ase.io
+
+    path = Path(path)
+    columns = _columns(frames, arrays or {})
+    images = [_with_columns(frame, i, columns) for i, frame in enumerate(frames)]
+    if not images:
+        raise StructureError(f"{path}: no structures to write; give at least one")
+    part = path.with_name(f".part-{path.name}")  # the ending stays: it decides on compression
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ase.io.write(part, images, format="extxyz")
+        os.replace(part, path)
+    except OSError as error:
+        raise StructureError(
+            f"{path}: can't be written ({error.strerror}); choose another place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def column_name(name: str) -> str:
+    """The name under which an array is written: ``charge:eeq`` becomes ``mpprobe_charge_eeq``."""
+    return PREFIX + re.sub(r"\W+", "_", name.removeprefix(PREFIX))
+
+
+def _columns(
+    frames: Sequence[Frame], arrays: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, list[np.ndarray]]:
+    columns: dict[str, list[np.ndarray]] = {}
+    for name, values in arrays.items():
+        if len(values) != len(frames):
+            raise StructureError(
+                f"array {name!r}: {len(values)} given for {len(frames)} structures; "
+                "give one for each"
+            )
+        if column_name(name) in columns:
+            raise StructureError(f"array {name!r}: two are called {column_name(name)}; rename one")
+        columns[column_name(name)] = [
+            _column(name, frame, value) for frame, value in zip(frames, values, strict=True)
+        ]
+    return columns
+
+
+def _column(name: str, frame: Frame, value: np.ndarray) -> np.ndarray:
+    column = np.asarray(value)
+    if column.ndim not in (1, 2) or len(column) != len(frame) or 0 in column.shape[1:]:
+        raise StructureError(
+            f"{frame.source}: array {name!r} has shape {column.shape}; "
+            f"give ({len(frame)},) or ({len(frame)}, k), one row an atom"
+        )
+    if column.dtype.kind not in "biuf":
+        raise StructureError(
+            f"{frame.source}: array {name!r} is of type {column.dtype}; give real numbers"
+        )
+    return column
+
+
+def _with_columns(frame: Frame, index: int, columns: Mapping[str, list[np.ndarray]]) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = frame.atoms.copy()
+    # Stored reference values only: a live calculator's last results may be another structure's.
+    if isinstance(frame.atoms.calc, SinglePointCalculator):
+        atoms.calc = frame.atoms.calc
+    atoms.info["mpprobe_source"] = frame.source
+    for name, values in columns.items():
+        # Not set_array, which refuses to replace an array of an earlier run by one of other shape.
+        atoms.arrays[name] = values[index]
+    return atoms

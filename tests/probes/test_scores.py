@@ -1,0 +1,207 @@
+"""Scores against slow plain definitions, and intervals that hold the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from ase import Atoms
+from sklearn.metrics import mean_absolute_error, r2_score
+
+from mpprobe.errors import ProbeError
+from mpprobe.probes.scores import Bootstrap, Estimate, Scorer
+from mpprobe.structures.frame import Frame
+
+
+def made(n_structures=60, seed=0):
+    rng = np.random.default_rng(seed)
+    formulas = ["NaCl", "Mg2O2", "Na3F3", "SiO2", "Cu"]
+    frames = [
+        Frame(Atoms(formulas[i % 5]), str(i), formulas[i % 5], "bulk", f"g{i // 2}")
+        for i in range(n_structures)
+    ]
+    numbers = np.concatenate([f.numbers for f in frames])
+    y = numbers + rng.normal(size=len(numbers))
+    return frames, numbers, y, y + 0.5 * rng.normal(size=len(y)) + 0.1 * numbers
+
+
+def compounds(frames):
+    return np.repeat([f.compound for f in frames], [len(f) for f in frames])
+
+
+def slow_within(y, prediction, numbers, compound):
+    table = pd.DataFrame({"y": y, "p": prediction, "z": numbers, "c": compound})
+    groups = table.groupby(["z", "c"])
+    y, p = (table[name] - groups[name].transform("mean") for name in "yp")
+    return 1 - ((y - p) ** 2).sum() / (y**2).sum()
+
+
+def test_agree_with_plain_definitions():
+    frames, numbers, y, p = made()
+    where = np.random.default_rng(1).random(len(y)) < 0.7
+    scores = Scorer.from_frames(frames).score(y, p, where)
+    assert scores.r2.value == pytest.approx(r2_score(y[where], p[where]), abs=1e-12)
+    assert scores.mae.value == pytest.approx(mean_absolute_error(y[where], p[where]))
+    expected = slow_within(y[where], p[where], numbers[where], compounds(frames)[where])
+    assert scores.r2_within.value == pytest.approx(expected, abs=1e-12)
+    assert scores.n_atoms == where.sum()
+    structure = np.repeat(np.arange(60), [len(f) for f in frames])
+    assert scores.n_structures == len(set(structure[where]))
+
+
+def test_replicates_are_the_scores_of_resampled_structures():
+    frames, numbers, y, p = made()
+    scorer = Scorer.from_frames(frames, n_resamples=4, seed=2)
+    scores = scorer.score(y, p)
+    for replicate, counts in enumerate(scorer.bootstrap.counts):
+        rows = np.repeat(np.arange(len(y)), counts[scorer.group])
+        compound = compounds(frames)[rows]
+        assert scores.r2.replicates[replicate] == pytest.approx(r2_score(y[rows], p[rows]))
+        expected = slow_within(y[rows], p[rows], numbers[rows], compound)
+        assert scores.r2_within.replicates[replicate] == pytest.approx(expected)
+        mae = mean_absolute_error(y[rows], p[rows])
+        assert scores.mae.replicates[replicate] == pytest.approx(mae)
+
+
+def test_groups_are_drawn_whole_and_as_many_as_there_are():
+    frames, *_ = made()
+    scorer = Scorer.from_frames(frames)
+    assert scorer.bootstrap.n_groups == 30
+    assert (scorer.bootstrap.counts.sum(axis=1) == 30).all()
+    np.testing.assert_allclose(scorer.bootstrap.counts.mean(axis=0), 1.0, atol=0.15)
+
+
+def test_knowing_the_composition_earns_nothing_within():
+    frames, numbers, y, _ = made()
+    table = pd.DataFrame({"y": y, "z": numbers, "c": compounds(frames)})
+    means = table.groupby(["z", "c"])["y"].transform("mean").to_numpy()
+    scores = Scorer.from_frames(frames).score(y, means)
+    assert scores.r2.value > 0.9
+    assert scores.r2_within.value == pytest.approx(0.0, abs=1e-12)
+
+
+def test_an_offset_of_the_target_changes_no_score():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    plain, shifted = scorer.score(y, p), scorer.score(y + 1e5, p + 1e5)
+    assert shifted.r2.interval() == pytest.approx(plain.r2.interval(), abs=1e-9)
+    assert shifted.r2_within.interval() == pytest.approx(plain.r2_within.interval(), abs=1e-9)
+
+
+def test_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    held, n_sets, n_groups = 0, 200, 40
+    group = np.repeat(np.arange(n_groups), 6)
+    bootstrap = Bootstrap(n_groups, 400)
+    for _ in range(n_sets):
+        y, noise = rng.normal(size=(2, len(group)))
+        # Errors shared by the atoms of a structure: an interval over atoms would be too narrow.
+        error = np.sqrt(0.05) * noise + np.sqrt(0.15) * rng.normal(size=n_groups)[group]
+        low, high = Scorer(group, group, 0 * group, bootstrap).score(y, y - error).r2.interval()
+        held += low < 0.8 < high
+    assert 0.86 < held / n_sets < 0.99
+
+
+def test_interval_shrinks_with_the_root_of_the_number_of_structures():
+    widths = []
+    for n in (50, 800):
+        frames, _, y, p = made(n)
+        low, high = Scorer.from_frames(frames).score(y, p).mae.interval()
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(4.0, rel=0.4)
+
+
+def test_a_difference_counts_what_two_scores_share():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    worse = p + 0.05 * np.sign(p - y)
+    first, second = scorer.score(y, p).mae, scorer.score(y, worse).mae
+    gap = second - first
+    assert gap.value == pytest.approx(0.05)
+    assert gap.interval() == pytest.approx((0.05, 0.05))
+    assert first.interval()[1] > second.interval()[0]  # unpaired, they overlap
+    same = first - first
+    assert same.interval() == (0.0, 0.0)
+
+
+def test_a_difference_between_domains_has_an_interval():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    half = scorer.structure < 30
+    gap = scorer.score(y, p, half).r2 - scorer.score(y, p, ~half).r2
+    low, high = gap.interval()
+    assert low < gap.value < high
+
+
+def test_vectors_are_scored_by_their_lengths_and_do_not_depend_on_direction():
+    frames, *_ = made()
+    scorer = Scorer.from_frames(frames)
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(len(scorer.structure), 3))
+    p = y + 0.3 * rng.normal(size=y.shape)
+    scores = scorer.score(y, p)
+    assert scores.r2.value == pytest.approx(1 - ((y - p) ** 2).sum() / (y**2).sum())
+    assert scores.mae.value == pytest.approx(np.linalg.norm(y - p, axis=1).mean())
+    assert np.isnan(scores.r2_within.value)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turned = scorer.score(y @ turn.T, p @ turn.T)
+    assert turned.r2.interval() == pytest.approx(scores.r2.interval())
+
+
+def test_a_target_decided_by_the_species_has_no_score_within():
+    frames, numbers, _, p = made()
+    scores = Scorer.from_frames(frames).score(numbers / 3, p)
+    assert np.isnan(scores.r2_within.value)
+    assert np.isnan(scores.r2_within.interval()).all()
+    assert np.isfinite(scores.r2.value)
+    assert np.isnan(Scorer.from_frames(frames).score(np.full_like(p, 0.1), p).r2.value)
+
+
+def test_few_structures_give_a_score_without_an_interval():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    scores = scorer.score(y, p, scorer.group < 4)
+    assert np.isfinite(scores.r2.value)
+    assert np.isnan(scores.r2.interval()).all()
+
+
+def test_scores_by_label_are_scores_of_the_subsets():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    where, labels = y > np.median(y), np.where(scorer.structure % 2, "odd", "even")
+    parts = scorer.score_by(labels, y, p, where)
+    assert set(parts) == {"odd", "even"}
+    alone = scorer.score(y, p, where & (labels == "odd"))
+    np.testing.assert_array_equal(parts["odd"].r2.replicates, alone.r2.replicates)
+    assert parts["odd"].n_atoms + parts["even"].n_atoms == where.sum()
+
+
+def test_mean_of_draws_is_taken_resample_by_resample():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    draws = [scorer.score(y, p).mae, scorer.score(y, y + 1).mae]
+    mean = Estimate.mean(draws)
+    assert mean.value == pytest.approx((draws[0].value + 1) / 2)
+    np.testing.assert_allclose(mean.replicates, (draws[0].replicates + 1) / 2)
+
+
+def test_the_seed_decides_the_resamples():
+    frames, _, y, p = made()
+    first, again, other = (
+        Scorer.from_frames(frames, seed=s).score(y, p).r2.interval() for s in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_mistakes_are_named():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    with pytest.raises(ProbeError, match="no atom to score"):
+        scorer.score(y, p, y > 1e9)
+    with pytest.raises(ProbeError, match="no prediction"):
+        scorer.score(y, np.where(y > 5, np.nan, p))
+    with pytest.raises(ProbeError, match="all atoms"):
+        scorer.score(y[:-1], p[:-1])
+    fewer = len(compounds(frames[:40]))
+    with pytest.raises(ProbeError, match="same structures"):
+        _ = scorer.score(y, p).r2 - Scorer.from_frames(frames[:40]).score(y[:fewer], p[:fewer]).r2

@@ -1,0 +1,175 @@
+"""Splits: nothing held out is trained on, at any level."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from mpprobe.errors import ProbeError
+from mpprobe.probes.splits import SPLITS, make_split
+from mpprobe.structures.frame import Frame
+
+SEEDS = range(6)
+FORMULAS = ["NaCl", "MgO", "K2O", "CaF2", "SrTiO3", "ZnS", "LiF", "KBr", "AlN", "Al2O3", "CsCl"]
+DOMAINS = ["bulk", "strained", "surface", "cluster", "vacancy"]
+
+
+def frame(formula, i, group=None, domain="bulk"):
+    return Frame(Atoms(formula), f"made@{i}", formula, domain, group or f"g{i}")
+
+
+def random_frames(seed, n=60):
+    """Binary and ternary compounds in random groups and domains."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i in range(n):
+        formula = str(rng.choice(FORMULAS))
+        group = f"{formula}-{rng.integers(4)}"
+        frames.append(frame(formula, i, group, str(rng.choice(DOMAINS))))
+    return frames
+
+
+def on_atoms(frames, name):
+    return np.repeat([getattr(f, name) for f in frames], [len(f) for f in frames])
+
+
+def cases(name):
+    """Every fold, and every inner fold, of many random splits: (labels, train, test) rows."""
+    for seed in SEEDS:
+        for n_folds in (2, 3, 5):
+            frames = random_frames(seed)
+            split = make_split(name, frames, n_folds=n_folds, seed=seed)
+            for k, fold in enumerate(split.folds):
+                yield frames, split, split.training_rows(k), split.test == k
+                for train, validation in fold.inner:
+                    assert set(train) | set(validation) <= set(fold.train)
+                    rows = np.isin(split.cells, train), np.isin(split.cells, validation)
+                    yield frames, split, *rows
+
+
+def test_no_group_is_on_both_sides():
+    for frames, _, train, test in cases("structure"):
+        group = on_atoms(frames, "group")
+        assert train.any()
+        assert test.any()
+        assert not set(group[train]) & set(group[test])
+
+
+def test_no_compound_is_on_both_sides():
+    for frames, _, train, test in cases("compound"):
+        compound = on_atoms(frames, "compound")
+        assert train.any()
+        assert test.any()
+        assert not set(compound[train]) & set(compound[test])
+
+
+def test_no_structure_with_a_tested_element_is_trained_on():
+    for seed in SEEDS:
+        frames = random_frames(seed)
+        split = make_split("element", frames, seed=seed)
+        numbers = np.concatenate([f.numbers for f in frames])
+        structure = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
+        for k, fold in enumerate(split.folds):
+            inner = [(np.isin(split.cells, a), np.isin(split.cells, b)) for a, b in fold.inner]
+            for train, test in [(split.training_rows(k), split.test == k), *inner]:
+                assert train.any()
+                assert test.any()
+                with_tested = np.isin(structure, structure[np.isin(numbers, numbers[test])])
+                assert not (train & with_tested).any()
+            assert set(fold.held_out) == set(
+                np.concatenate([f.atoms.symbols for f in frames])[split.test == k]
+            )
+
+
+def test_domain_trains_in_domain_only_and_tests_the_rest_on_all_of_it():
+    for seed in SEEDS:
+        frames = random_frames(seed)
+        split = make_split("domain", frames, seed=seed)
+        inside = np.isin(on_atoms(frames, "domain"), ["bulk", "strained"])
+        group = on_atoms(frames, "group")
+        last = len(split.folds) - 1
+        np.testing.assert_array_equal(split.training_rows(last), inside)
+        np.testing.assert_array_equal(split.test == last, ~inside)
+        for k in range(last):
+            train, test = split.training_rows(k), split.test == k
+            assert inside[train].all()
+            assert inside[test].all()
+            assert not set(group[train]) & set(group[test])
+        assert set(split.folds[-1].held_out) == {"surface", "cluster", "vacancy"}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_every_atom_is_tested_once_and_never_on_its_own_training_set(name):
+    for seed in SEEDS:
+        split = make_split(name, random_frames(seed), seed=seed)
+        assert split.scored.all()
+        assert split.test.max() == len(split.folds) - 1
+        for k in range(len(split.folds)):
+            assert not (split.training_rows(k) & (split.test == k)).any()
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_seed_decides_the_split(name):
+    frames = random_frames(0)
+    first, again, *others = (make_split(name, frames, seed=s) for s in (0, 0, 1, 2, 3))
+    np.testing.assert_array_equal(first.cells, again.cells)
+    np.testing.assert_array_equal(first.test, again.test)
+    assert first.folds == again.folds
+    assert any((first.test != other.test).any() for other in others)
+
+
+def test_folds_by_structure_are_balanced_and_every_compound_is_in_each():
+    frames = [frame(c, f"{c}{i}") for c in ("NaCl", "MgO", "Al2O3") for i in range(10)]
+    split = make_split("structure", frames)
+    for compound in ("NaCl", "MgO", "Al2O3"):
+        rows = on_atoms(frames, "compound") == compound
+        assert len(set(np.bincount(split.test[rows], minlength=5))) == 1
+
+
+def test_fewer_folds_where_there_are_fewer_compounds():
+    frames = [frame(c, f"{c}{i}") for c in ("NaCl", "MgO", "KBr") for i in range(4)]
+    split = make_split("compound", frames, n_folds=5)
+    assert sorted(f.held_out for f in split.folds) == [("KBr",), ("MgO",), ("NaCl",)]
+
+
+def test_one_compound_left_to_train_on_chooses_its_penalty_by_structures():
+    frames = [frame(c, f"{c}{i}") for c in ("NaCl", "MgO") for i in range(4)]
+    split = make_split("compound", frames)
+    group = on_atoms(frames, "group")
+    for fold in split.folds:
+        assert len(fold.inner) == 3
+        for train, validation in fold.inner:
+            rows = np.isin(split.cells, train), np.isin(split.cells, validation)
+            assert not set(group[rows[0]]) & set(group[rows[1]])
+
+
+def test_an_element_in_every_structure_is_not_tested():
+    frames = [frame(c, i) for i, c in enumerate(["MgO", "CaO", "SrO", "BaO", "ZnO", "BeO"])]
+    split = make_split("element", frames)
+    symbols = np.concatenate([f.atoms.symbols for f in frames])
+    np.testing.assert_array_equal(split.scored, symbols != "O")
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "message"),
+    [
+        ("atom", [frame("NaCl", 0)], "unknown split"),
+        ("structure", [], "no structure"),
+        ("structure", [frame("NaCl", 0, "one"), frame("NaCl", 1, "one")], "at least 2 groups"),
+        ("structure", [frame("NaCl", 0), frame("NaCl", 1)], "too little is left"),
+        ("compound", [frame("NaCl", i) for i in range(9)], "at least 2 compounds"),
+        ("element", [frame("NaCl", i) for i in range(9)], "at least 2 elements"),
+        ("element", [frame("NaCl", 0), frame("KCl", 1), frame("NaK", 2)], "left to train on"),
+        ("domain", [frame("NaCl", i) for i in range(9)], "every structure is in domain"),
+        ("domain", [frame("NaCl", i, domain="unlabelled") for i in range(9)], "unlabelled"),
+    ],
+)
+def test_mistakes_are_named(name, frames, message):
+    with pytest.raises(ProbeError, match=message):
+        make_split(name, frames, n_folds=2)
+
+
+def test_one_fold_is_no_split():
+    with pytest.raises(ProbeError, match="at least 2 folds"):
+        make_split("structure", random_frames(0), n_folds=1)
