@@ -1,8 +1,53 @@
-"""mpprobe: open pretrained graph-neural-network interatomic potentials and probe what is inside."""
+"""mpprobe: open pretrained graph-neural-network interatomic potentials and probe what is inside.
 
-from mpprobe.errors import MPProbeError
-from mpprobe.models import load, named_models
+In a few lines::
+
+    import mpprobe as mp
+
+    frames = mp.read("ionic")
+    potential = mp.load("sevenn-0")
+    study = mp.probe(potential, frames, layers="all", targets="potential", splits="compound")
+    print(study.scores)
+
+Names are imported when they are first used, so that ``import mpprobe`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
 
 __version__ = "0.1.0"
 
-__all__ = ["MPProbeError", "__version__", "load", "named_models"]
+_HOME = {
+    "Activations": "mpprobe.activations",
+    "Batch": "mpprobe.models.graph",
+    "Frame": "mpprobe.structures",
+    "MPProbeError": "mpprobe.errors",
+    "Potential": "mpprobe.models.potential",
+    "Settings": "mpprobe.probes",
+    "Study": "mpprobe.probes",
+    "check_potential": "mpprobe.testing",
+    "extract": "mpprobe.activations",
+    "get_target": "mpprobe.targets",
+    "load": "mpprobe.models",
+    "make_split": "mpprobe.probes",
+    "named_models": "mpprobe.models",
+    "probe": "mpprobe.probes",
+    "read": "mpprobe.structures",
+    "register_target": "mpprobe.targets",
+    "stream": "mpprobe.activations",
+    "target_names": "mpprobe.targets",
+    "write_study": "mpprobe.report.files",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'mpprobe' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

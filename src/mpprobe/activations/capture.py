@@ -96,9 +96,7 @@ def stream(
         rows = Rows(rows.frame + batch[0], rows.atom, rows.species)
         values = {t: output.features[t].cpu().numpy() for t in chosen}
         _check_finite(values, rows, frames)
-        yield Activations(
-            rows, {t: LayerFeatures(potential.layer(t), values[t]) for t in chosen}
-        )
+        yield Activations(rows, {t: LayerFeatures(potential.layer(t), values[t]) for t in chosen})
         done += len(rows)
         if progress is not None:
             progress(done, total)

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 #: Scores below this are drawn at the lower edge of a profile.
 FLOOR = -1.0
 
-METRIC_LABELS = {"r2_within": "R² within species and compound", "r2": "R²"}
+METRIC_LABELS = {"r2_within": "R² within species", "r2": "R²"}
+
+
+def number(value: float, sign: bool = False) -> str:
+    """A score as text: two digits, a true minus sign, a dash where it isn't defined."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
 
 
 def metric_of(rows: pd.DataFrame) -> str:
@@ -51,7 +58,7 @@ def layer_profile(scores: pd.DataFrame) -> Figure:
             for j, split in enumerate(splits):
                 rows = whole[(whole["target"] == target) & (whole["split"] == split)]
                 _profile(axes[i, j], rows)
-                axes[i, j].set_title(f"{target}, split by {split}")
+                axes[i, j].set_title(f"{target}, held out by {split}")
         for axis in axes[-1]:
             axis.set_xlabel("layer (0: species embedding)")
         _shared_legend(figure, axes.ravel())
@@ -101,20 +108,25 @@ def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
         loc="outside lower center",
         ncols=3,
         frameon=False,
-        title=f"bars: 95 % over structures; scores below {FLOOR:g} are drawn at {FLOOR:g}",
+        title=f"within species: both sides centred per species and compound; bars: 95 % over "
+        f"structures; scores below {number(FLOOR)} are drawn there",
         title_fontsize="small",
     )
 
 
 def best_layer(study: Study, target: str, split: str) -> int:
-    """Of the layers asked for, the one with the best score on the whole test set."""
+    """Of the layers asked for, the one with the best score on the whole test set.
+
+    Layer 0 knows the species only; it is taken only if nothing else was asked for.
+    """
     rows = study.scores
+    layers = [t for t in study.layers if t > 0] or study.layers
     rows = rows[
         (rows["target"] == target)
         & (rows["split"] == split)
         & (rows["features"] == "model")
         & (rows["subset"] == "all")
-        & rows["layer"].isin(study.layers)
+        & rows["layer"].isin(layers)
     ]
     return int(rows.loc[rows[metric_of(rows)].idxmax(), "layer"])
 
@@ -135,7 +147,7 @@ def parity(study: Study, target: str, split: str, layer: int | None = None) -> F
     layer = best_layer(study, target, split) if layer is None else layer
     true, decoded = study.true[target], study.predictions[target, split, layer]
     panels = [("", true, decoded)]
-    if true.ndim == 1:
+    if true.ndim == 1 and target not in study.trivial:
         within = (_centred(study, v, np.isfinite(decoded)) for v in (true, decoded))
         panels.append((", within species and compound", *within))
     unit = study.targets[target].unit

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from mpprobe.probes.study import Study
-from mpprobe.report.figures import best_layer, metric_of
-
-_NAMES = {"r2_within": "R² within species", "r2": "R²"}
+from mpprobe.report.figures import METRIC_LABELS, best_layer, metric_of, number
 
 
 def readings(study: Study) -> list[str]:
@@ -29,10 +27,11 @@ def reading(study: Study, target: str, split: str) -> str:
     row = _row(study, target, split, layer)
     metric = metric_of(row)
     value, low, high = (float(row[c].iloc[0]) for c in (metric, f"{metric}_low", f"{metric}_high"))
-    best = f"layer {layer}" if len(study.layers) == 1 else f"best of the layers asked is {layer}"
-    numbers = f"{best}, {_NAMES[metric]} {value:.2f} [{low:.2f}, {high:.2f}]"
+    best = f"layer {layer}" if len(study.layers) == 1 else f"best is layer {layer}"
+    interval = f"{number(value)} [{number(low)}, {number(high)}]"
+    numbers = f"{best}, {METRIC_LABELS[metric]} {interval}"
     if not low > 0:
-        return f"{start}{numbers}: not clear of zero, so no claim"
+        return f"{start}{numbers}: not clear above zero, so no claim"
     return f"{start}{numbers}; {_against(study, target, split, layer)}"
 
 
@@ -54,12 +53,13 @@ def _against(study: Study, target: str, split: str, layer: int) -> str:
     if failed.empty:
         closest = d.loc[d["difference"].idxmin()]
         return (
-            "clear of every control, closest "
-            f"{closest['control']} ({_gap(closest)} above); encoded, which is not yet used"
+            f"clear of every control, the nearest being {closest['control']} ({_gap(closest)}): "
+            "encoded; whether the model uses it, a probe can't say"
         )
     named = "; ".join(f"{row['control']} ({_gap(row)})" for _, row in failed.iterrows())
     return f"not clear of {named}, so no claim that the model adds to what those hold"
 
 
 def _gap(row) -> str:
-    return f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    low, high = number(row["low"], sign=True), number(row["high"], sign=True)
+    return f"{number(row['difference'], sign=True)} [{low}, {high}]"

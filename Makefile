@@ -1,0 +1,40 @@
+# Both need only Python and make; everything else goes into .venv.
+#   make demo   set up, and probe SevenNet-0 on the bundled structures
+#   make test   set up, and run the tests
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= results/demo
+
+.PHONY: demo test test-all lint data clean
+.DEFAULT_GOAL := demo
+
+# mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps mace-torch
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/mpprobe probe --model sevenn-0 --layer all --target potential \
+		--split structure --split compound --output $(DEMO) --overwrite
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not gpu and not download"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# Remake the bundled structures; the melts among them take SevenNet-0 about twenty minutes.
+data: $(VENV)/.installed
+	cd data/ionic && ../../$(BIN)/python make.py
+
+clean:
+	rm -rf $(VENV) build dist results .pytest_cache .ruff_cache

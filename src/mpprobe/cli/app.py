@@ -1,0 +1,41 @@
+"""The application: global options, and the commands in the order of use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mpprobe import __version__
+from mpprobe.cli.models import models
+from mpprobe.cli.probe import probe
+from mpprobe.cli.targets import targets
+
+app = typer.Typer(
+    name="mpprobe",
+    help="Open pretrained graph-neural-network interatomic potentials and probe what is inside.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mpprobe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(probe)
+app.command()(models)
+app.command()(targets)

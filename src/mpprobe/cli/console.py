@@ -1,0 +1,87 @@
+"""What goes where: results to stdout, progress and notes to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+
+#: Seconds between two lines of progress where there is no terminal to draw a bar on.
+PERIOD = 20.0
+# Tables are not cut off where stdout is a file: this many columns hold the widest.
+FILE_WIDTH = 140
+
+
+def stdout() -> Console:
+    """Where results go."""
+    return Console(width=None if sys.stdout.isatty() else FILE_WIDTH, highlight=False)
+
+
+def note(message: str, quiet: bool) -> None:
+    """A line on stderr, unless ``quiet``."""
+    if not quiet:
+        print(message, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress(show: bool | None, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with what is done, how much is done, and how much there is.
+
+    On a terminal it draws a bar with the rate for each kind of work; elsewhere it prints a line
+    when a kind of work begins, and now and then.
+    """
+    if quiet or show is False:
+        yield lambda what, done, total: None
+    elif show or sys.stderr.isatty():
+        with _bars() as update:
+            yield update
+    else:
+        yield _Lines()
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    from rich import progress as rich_progress
+
+    class Rate(rich_progress.ProgressColumn):
+        def render(self, task):
+            speed = task.finished_speed or task.speed
+            return f"{speed:,.0f}/s" if speed else ""
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        Rate(),
+        rich_progress.TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, rich_progress.TaskID] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield update
+
+
+class _Lines:
+    """Progress as plain lines: when work of a kind begins, and every :data:`PERIOD` seconds."""
+
+    def __init__(self) -> None:
+        self.what = ""
+        self.last = self.began = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.last, self.began = what, now, now
+            print(f"{what} ({total:,})", file=sys.stderr)
+        elif now - self.last > PERIOD and done:
+            self.last = now
+            rate = done / (now - self.began)
+            print(f"{what}: {done:,} of {total:,}, {rate:,.0f}/s", file=sys.stderr)

@@ -1,0 +1,121 @@
+"""Options that commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mpprobe.errors import MPProbeError
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take defaults from a YAML file; what is given on the command line wins.
+
+    Raises:
+        MPProbeError: the file can't be read, isn't a mapping, or has a key no option has.
+    """
+    if path is None:
+        return None
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
+    if not isinstance(values, dict):
+        raise MPProbeError(f"{path}: give one option a line, as in `layer: [2, 3]`")
+    known = {p.name for p in context.command.params} - {"config"}
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise MPProbeError(
+            f"{path}: no option is called {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
+        )
+    repeatable = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    context.default_map = {
+        key: value if key not in repeatable or isinstance(value, list) else [value]
+        for key, value in values.items()
+        if value is not None
+    }
+    return path
+
+
+def effective_config(context: typer.Context) -> str:
+    """The options in force, as YAML that ``--config`` reads back."""
+    import yaml
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return str(value) if isinstance(value, Path) else value
+
+    skip = {"config", "dry_run", "overwrite"}
+    values = {k.replace("_", "-"): plain(v) for k, v in context.params.items() if k not in skip}
+    return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="FILE.yaml", is_eager=True, callback=read_config,
+        help="Take options from here; the command line wins.",
+    ),
+]  # fmt: skip
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m", "--model",
+        help="A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED].",
+    ),
+]  # fmt: skip
+Structures = Annotated[
+    list[str],
+    typer.Option(
+        "-s", "--structures", metavar="FILE|SET",
+        help="Files of any ASE format, globs, slices (run.xyz@:10), or built-in sets "
+        "(ionic, ionic:all, ionic:surface). Repeatable.",
+    ),
+]  # fmt: skip
+Layers = Annotated[
+    list[str],
+    typer.Option(
+        "-l", "--layer", metavar="INDEX|all",
+        help="0 is the species embedding, t the t-th message passing. Repeatable.",
+    ),
+]  # fmt: skip
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32 or float64; the checkpoint's own if not given.")
+]
+MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Most atoms in one forward pass.")]
+Modal = Annotated[str | None, typer.Option(help="Fidelity of a multi-fidelity SevenNet.")]
+Head = Annotated[str | None, typer.Option(help="Head of a multi-head MACE.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-checkpoint", help="Load a checkpoint that can run code, though unknown."),
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="Where the results go.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results that are there.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Of splits, resamples, shuffles and random weights.")
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most so many structures, spread over domains.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check the input, say what would be done, and stop.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also scores by domain.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ShowProgress = Annotated[
+    bool | None,
+    typer.Option("--progress/--no-progress", help="A bar; by default only on a terminal."),
+]

@@ -1,0 +1,124 @@
+"""``mpprobe probe``: how well each layer encodes a target, beside every control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, progress, stdout
+
+
+def probe(
+    context: typer.Context,
+    model: options.Model,
+    layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
+    target: Annotated[
+        list[str],
+        typer.Option("-t", "--target", help="See `mpprobe targets`. Repeatable."),
+    ] = ["potential"],  # noqa: B006
+    split: Annotated[
+        list[str],
+        typer.Option(help="What is held out: structure, compound, element, domain. Repeatable."),
+    ] = ["structure"],  # noqa: B006
+    structures: options.Structures = ["ionic"],  # noqa: B006
+    limit: options.Limit = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of every split.")] = 5,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")
+    ] = 1000,
+    in_domain: Annotated[
+        list[str], typer.Option(help="Domains that --split domain trains on. Repeatable.")
+    ] = ["bulk", "strained"],  # noqa: B006
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    max_atoms: options.MaxAtoms = None,
+    modal: options.Modal = None,
+    head: options.Head = None,
+    trust_checkpoint: options.Trust = False,
+    output: options.Output = Path("mpprobe-results"),
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:
+    """Probe the node features of a potential for charges, potentials or fields.
+
+    Each layer's score is printed beside its controls: the same architecture with random weights,
+    a random direction of the features, the target shuffled within species; and beside layer 0,
+    the species means, and local-geometry descriptors at the same cutoff.
+    """
+    from mpprobe.report.files import check_output
+
+    if not dry_run:
+        check_output(output, overwrite)
+    from mpprobe import load, read
+    from mpprobe.activations import parse_layers
+    from mpprobe.probes import Settings, make_split
+    from mpprobe.probes import probe as run_probe
+    from mpprobe.structures import check
+    from mpprobe.targets import get_target
+
+    frames = read(structures, limit=limit, seed=seed)
+    for name in target:
+        get_target(name, frames)
+    for name in split:
+        make_split(name, frames, n_folds=folds, seed=seed, in_domain=in_domain)
+    potential = load(
+        model, device=device, dtype=dtype, modal=modal, head=head, trust_checkpoint=trust_checkpoint
+    )
+    layers = parse_layers(potential, layer)
+    check(frames, species=potential.species, cutoff=potential.cutoff)
+    n_atoms = sum(len(frame) for frame in frames)
+    note(
+        f"{potential.name}, layer {', '.join(map(str, layers))}; {len(frames)} structures of "
+        f"{n_atoms:,} atoms; target {', '.join(target)}; held out by {', '.join(split)}",
+        quiet,
+    )
+    if dry_run:
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return
+    with progress(show_progress, quiet) as report:
+        study = run_probe(
+            potential,
+            frames,
+            layers=layers,
+            targets=target,
+            splits=split,
+            settings=Settings(folds, resamples, seed, tuple(in_domain)),
+            max_atoms=max_atoms,
+            progress=report,
+        )
+    _print(study, as_json, verbose)
+    from mpprobe.report.files import write_study
+
+    files = write_study(
+        study, output, overwrite=overwrite, configuration=options.effective_config(context)
+    )
+    note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+
+
+def _print(study, as_json: bool, verbose: bool) -> None:
+    """The tables and the one-line readings, or the whole study as JSON."""
+    from mpprobe.report.files import results
+    from mpprobe.report.readings import readings
+    from mpprobe.report.terminal import LEGEND, study_tables
+
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(results(study), indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    console = stdout()
+    for table in study_tables(study, by_domain=verbose):
+        console.print(table)
+    console.print(LEGEND, style="dim")
+    for line in readings(study):
+        console.print(f"• {line}")
