@@ -1,7 +1,11 @@
-"""What several test rooms share: structures, small MACE files, one thread for steady numbers."""
+"""What several test rooms share: structures, potentials, small MACE files."""
 
 import importlib.util
+import os
 from pathlib import Path
+
+# Before torch is imported: threads that wait in a busy loop slow a shared machine to a crawl.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import ase.build
 import numpy as np

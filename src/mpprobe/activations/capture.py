@@ -28,7 +28,7 @@ def parse_layers(potential: Potential, layers: int | str | Iterable[int | str]) 
     Raises:
         ModelError: not an index, or no such layer.
     """
-    if isinstance(layers, (int, str)):
+    if isinstance(layers, (int, np.integer, str)):
         layers = [layers]
     chosen: set[int] = set()
     for layer in layers:
@@ -121,6 +121,8 @@ def extract(
         ModelError: as in :func:`stream`.
     """
     frames = as_frames(structures)
+    if not frames:
+        raise ModelError("no structures to take node features of: give one or more")
     rows = Rows.of(frames)
     chosen = [potential.layer(t) for t in parse_layers(potential, layers)]
     arrays = {layer.index: _new_array(potential, layer, len(rows), folder) for layer in chosen}
@@ -138,6 +140,7 @@ def _new_array(potential, layer, n_atoms: int, folder: str | Path | None) -> np.
     dtype = str(potential.dtype).removeprefix("torch.")
     if folder is None:
         return np.empty((n_atoms, layer.dim), dtype)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"layer-{layer.index}.npy"
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(n_atoms, layer.dim))
 

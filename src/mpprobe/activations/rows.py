@@ -39,4 +39,4 @@ class Rows:
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Per-atom ``values`` (n_atoms, ...) as one array for each structure."""
-        return np.split(values, np.cumsum(np.bincount(self.frame))[:-1])
+        return np.split(values, np.flatnonzero(np.diff(self.frame)) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,29 +18,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run ``mpprobe`` with ``arguments`` and return its exit code."""
+    # Threads that wait for each other in a busy loop slow a shared machine to a crawl. Read when
+    # torch is first imported, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import typer
 
     from mpprobe.cli.app import app
     from mpprobe.errors import MPProbeError
 
-    debug = "--debug" in arguments
     try:
         return app(args=list(arguments), standalone_mode=False) or DONE
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; nothing was left half-written", INTERRUPTED)
     except MPProbeError as error:
-        if debug:
-            raise
+        _show_traceback(arguments)
         return _fail(str(error), error.exit_code)
     except Exception as error:
         # Typer's usage errors know how to show themselves; their class is not public.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return error.exit_code
-        if debug:
-            raise
+        _show_traceback(arguments)
         summary = " ".join(f"{type(error).__name__}: {error}".split())
         return _fail(f"unexpected: {summary} (--debug shows where)", UNEXPECTED)
+
+
+def _show_traceback(arguments: Sequence[str]) -> None:
+    """The traceback of the error being handled, if ``--debug`` asks for it."""
+    if "--debug" in arguments:
+        import traceback
+
+        traceback.print_exc()
 
 
 def _fail(message: str, code: int) -> int:

@@ -16,8 +16,9 @@ FILE_WIDTH = 140
 
 
 def stdout() -> Console:
-    """Where results go."""
-    return Console(width=None if sys.stdout.isatty() else FILE_WIDTH, highlight=False)
+    """Where results go; names of the user's are shown as they are, brackets included."""
+    width = None if sys.stdout.isatty() else FILE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def note(message: str, quiet: bool) -> None:

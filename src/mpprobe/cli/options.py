@@ -27,21 +27,45 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
     if not isinstance(values, dict):
         raise MPProbeError(f"{path}: give one option a line, as in `layer: [2, 3]`")
-    known = {p.name for p in context.command.params} - {"config"}
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
-    unknown = sorted(set(values) - known)
+    options = _options(context)
+    values = {str(key).replace("_", "-"): value for key, value in values.items()}
+    unknown = sorted(set(values) - set(options))
     if unknown:
         raise MPProbeError(
             f"{path}: no option is called {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
+            f"there are {', '.join(sorted(options))}"
         )
-    repeatable = {p.name for p in context.command.params if getattr(p, "multiple", False)}
     context.default_map = {
-        key: value if key not in repeatable or isinstance(value, list) else [value]
+        options[key].name: _listed(value) if options[key].multiple else value
         for key, value in values.items()
         if value is not None
     }
     return path
+
+
+def _listed(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _options(context: typer.Context) -> dict[str, Any]:
+    """The options of a command by their long flags without dashes, ``--config`` aside."""
+    by_flag = {max(p.opts, key=len).removeprefix("--"): p for p in context.command.params}
+    return {flag: p for flag, p in by_flag.items() if flag != "config"}
+
+
+def parse_labels(pairs: list[str] | None) -> dict[str, str]:
+    """``LABEL=KEY`` pairs as a mapping.
+
+    Raises:
+        MPProbeError: a pair is not of that form.
+    """
+    labels = {}
+    for pair in pairs or []:
+        label, equals, key = pair.partition("=")
+        if not (label and equals and key):
+            raise MPProbeError(f"--label {pair}: write LABEL=KEY, as in domain=config_type")
+        labels[label] = key
+    return labels
 
 
 def effective_config(context: typer.Context) -> str:
@@ -53,8 +77,12 @@ def effective_config(context: typer.Context) -> str:
             return [plain(v) for v in value]
         return str(value) if isinstance(value, Path) else value
 
-    skip = {"config", "dry_run", "overwrite"}
-    values = {k.replace("_", "-"): plain(v) for k, v in context.params.items() if k not in skip}
+    skip = {"dry-run", "overwrite"}
+    values = {
+        flag: plain(context.params[option.name])
+        for flag, option in _options(context).items()
+        if flag not in skip
+    }
     return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
 
 
@@ -78,6 +106,14 @@ Structures = Annotated[
         "-s", "--structures", metavar="FILE|SET",
         help="Files of any ASE format, globs, slices (run.xyz@:10), or built-in sets "
         "(ionic, ionic:all, ionic:surface). Repeatable.",
+    ),
+]  # fmt: skip
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="LABEL=KEY",
+        help="Take compound, domain or group from this info key of the files, as in "
+        "domain=config_type. Repeatable.",
     ),
 ]  # fmt: skip
 Layers = Annotated[

@@ -24,6 +24,7 @@ def probe(
         typer.Option(help="What is held out: structure, compound, element, domain. Repeatable."),
     ] = ["structure"],  # noqa: B006
     structures: options.Structures = ["ionic"],  # noqa: B006
+    label: options.Labels = None,
     limit: options.Limit = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of every split.")] = 5,
     resamples: Annotated[
@@ -63,18 +64,21 @@ def probe(
     from mpprobe.activations import parse_layers
     from mpprobe.probes import Settings, make_split
     from mpprobe.probes import probe as run_probe
+    from mpprobe.probes.sources import check_layers
     from mpprobe.structures import check
     from mpprobe.targets import get_target
 
-    frames = read(structures, limit=limit, seed=seed)
-    for name in target:
-        get_target(name, frames)
+    labels = options.parse_labels(label)
+    frames = read(structures, labels=labels, limit=limit, seed=seed)
+    targets = [get_target(name, frames) for name in target]
     for name in split:
         make_split(name, frames, n_folds=folds, seed=seed, in_domain=in_domain)
     potential = load(
         model, device=device, dtype=dtype, modal=modal, head=head, trust_checkpoint=trust_checkpoint
     )
     layers = parse_layers(potential, layer)
+    for each in targets:
+        check_layers(potential, layers, each)
     check(frames, species=potential.species, cutoff=potential.cutoff)
     n_atoms = sum(len(frame) for frame in frames)
     note(
@@ -121,4 +125,4 @@ def _print(study, as_json: bool, verbose: bool) -> None:
         console.print(table)
     console.print(LEGEND, style="dim")
     for line in readings(study):
-        console.print(f"• {line}")
+        console.print(f"• {line}", soft_wrap=True)

@@ -46,7 +46,7 @@ def hooked(
     ``stop_after`` the pass ends in that layer's hook; the caller sees the body return early.
 
     Raises:
-        ModelError: a hook did not fire exactly once, or an edit changed a tensor's shape.
+        ModelError: a hook did not fire exactly once, or an edit changed a tensor's shape or dtype.
     """
     captured = Captured()
 
@@ -83,7 +83,19 @@ def hooked(
 
 
 def _edited(features: torch.Tensor, edit: Edit, layer: int) -> torch.Tensor:
+    import torch
+
     result = edit(features)
+    if not isinstance(result, torch.Tensor):
+        raise ModelError(
+            f"the edit of layer {layer} returned a {type(result).__name__}: an edit must return a "
+            "torch tensor"
+        )
+    if result.dtype != features.dtype:
+        raise ModelError(
+            f"the edit of layer {layer} returned {result.dtype} for node features in "
+            f"{features.dtype}: an edit must keep the dtype"
+        )
     if result.shape != features.shape:
         raise ModelError(
             f"the edit of layer {layer} returned shape {tuple(result.shape)} for node features "

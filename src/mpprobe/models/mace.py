@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpprobe.errors import ModelError, require
-from mpprobe.models.families import locate_mace
+from mpprobe.models.families import is_mace, locate_mace
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
 from mpprobe.models.potential import Potential
 from mpprobe.models.spec import ModelSpec
-from mpprobe.models.trust import CheckpointFile, inspect, require_trust
+from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,8 @@ class MACE(Potential):
         )
         sizes = torch.bincount(batch.frame, minlength=batch.n_frames)
         data = {
-            "positions": batch.positions.to(self.dtype),
+            # mace switches gradients on in the tensor it is given: let that be a copy.
+            "positions": batch.positions.to(self.dtype, copy=True),
             "node_attrs": one_hot.to(self.dtype),
             "edge_index": batch.edge_index,
             "shifts": batch.shifts.to(self.dtype),
@@ -130,7 +131,7 @@ def _mace_imported() -> Iterator[None]:
             os.environ[_FORCE_UNSAFE] = before
 
 
-def _path(spec: ModelSpec) -> Path | str:
+def _path(spec: ModelSpec) -> Path:
     """The named model's file; mace downloads it if it isn't in its cache."""
     from mace.calculators import foundations_models as foundations
 
@@ -139,14 +140,12 @@ def _path(spec: ModelSpec) -> Path | str:
         return path
     size = spec.upstream.removeprefix("off23-")
     url = foundations.mace_off_urls[size] if size != spec.upstream else spec.upstream
-    try:
-        return foundations.download_mace_mp_checkpoint(url)
-    except Exception as error:  # the network and the disk raise many kinds
-        raise ModelError(
-            f"{spec.name}: its weights aren't on this machine and mace couldn't download them "
-            f"({type(error).__name__}); download the model file where there is a network, and "
-            "give its path to --model"
-        ) from error
+    return downloaded(
+        lambda: foundations.download_mace_mp_checkpoint(url),
+        recognises=is_mace,
+        locate=lambda: locate_mace(spec.upstream),
+        name=spec.name,
+    )
 
 
 def _unpickle(file: CheckpointFile) -> torch.nn.Module:
@@ -168,10 +167,16 @@ def _check_supported(name: str, module: torch.nn.Module) -> None:
             f"{name}: is a {kind}; mpprobe reads {' and '.join(SUPPORTED)} models (a state dict "
             "or a compiled model won't do: give the model that mace's trainer saved)"
         )
-    cueq = getattr(module, "cueq_config", None)
-    if cueq is not None and getattr(cueq, "enabled", False):
+    # mace keeps the configuration of its kernels in the blocks, not in the model.
+    kernels = [getattr(product, "cueq_config", None) for product in module.products]
+    if any(getattr(kernel, "enabled", False) for kernel in kernels):
         raise ModelError(
             f"{name}: is converted to cuEquivariance, whose layout differs; give the plain model"
+        )
+    if hasattr(module, "joint_embedding"):
+        raise ModelError(
+            f"{name}: takes more than the structure as input (a total charge or spin, say), which "
+            "mpprobe doesn't give it; choose another model"
         )
 
 

@@ -110,21 +110,23 @@ class Potential(ABC):
     def randomised(self, seed: int = 0) -> Potential:
         """The same architecture with freshly drawn weights, for controls.
 
-        Statistics of the training set that are not learned (energy scales and references,
-        average neighbour counts) stay as they are.
+        Statistics of the training set (energy scales and references, average neighbour counts)
+        stay as they are.
         """
 
     def batch(self, structures: Atoms | Frame | Iterable[Atoms | Frame]) -> Batch:
         """Neighbour graph of the structures, on this potential's device in its dtype.
 
         Raises:
-            ModelError: no structure, or an element that this potential doesn't know.
+            ModelError: no structure, an element that this potential doesn't know, or positions or
+                a cell that aren't finite, or no cell along a periodic direction.
         """
         frames = as_frames(structures)
         if not frames or not all(len(frame) for frame in frames):
             raise ModelError("a batch needs at least one structure, and atoms in each")
         for frame in frames:
             self._check_species(frame)
+            _check_geometry(frame)
         joined = build_batch([frame.atoms for frame in frames], self.cutoff)
         return joined.to(self.device, self._length_dtype)
 
@@ -185,9 +187,16 @@ class Potential(ABC):
                 require gradients where you differentiate by them.
 
         Raises:
-            ModelError: no such layer, an edit that changes a shape, or a hook that didn't fire.
+            ModelError: no such layer, an edit that changes shape or dtype, a hook that didn't
+                fire, or forces with ``keep_graph`` of positions that don't require gradients.
         """
         import torch
+
+        if forces and keep_graph and not batch.positions.requires_grad:
+            raise ModelError(
+                "forces with keep_graph need a batch whose positions require gradients: call "
+                "batch.positions.requires_grad_() first"
+            )
 
         edits = dict(edits or {})
         wanted = set(layers)
@@ -214,14 +223,7 @@ class Potential(ABC):
         energy = energy.index_add(0, batch.frame, site)
         force = None
         if forces:
-            (gradient,) = torch.autograd.grad(
-                energy.sum(),
-                batch.positions,
-                create_graph=keep_graph,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-            force = -gradient
+            force = _minus_gradient(energy.sum(), batch.positions, keep_graph)
         if not keep_graph:
             features = {t: value.detach() for t, value in features.items()}
             energy, site = energy.detach(), site.detach()
@@ -231,4 +233,32 @@ class Potential(ABC):
         return (
             f"<{self.family} potential {self.name}: {len(self.layers) - 1} message-passing layers, "
             f"cutoff {self.cutoff:g} Å, {len(self.species)} elements>"
+        )
+
+
+def _minus_gradient(
+    energy: torch.Tensor, positions: torch.Tensor, keep_graph: bool
+) -> torch.Tensor:
+    """Forces: zero where the energy doesn't depend on the positions, as a patch can make it."""
+    import torch
+
+    if not energy.requires_grad:
+        return torch.zeros_like(positions)
+    (gradient,) = torch.autograd.grad(
+        energy, positions, create_graph=keep_graph, allow_unused=True, materialize_grads=True
+    )
+    return -gradient
+
+
+def _check_geometry(frame: Frame) -> None:
+    """Refuse what would give wrong neighbours without a word."""
+    import numpy as np
+
+    atoms = frame.atoms
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise ModelError(f"{frame.source}: a position or the cell isn't finite; correct the file")
+    if np.linalg.matrix_rank(atoms.cell.array[atoms.pbc], tol=1e-6) < atoms.pbc.sum():
+        raise ModelError(
+            f"{frame.source}: has no cell along a periodic direction; give the cell, or set pbc to "
+            "F F F"
         )

@@ -14,6 +14,8 @@ from mpprobe.models.spec import Family, ModelSpec, resolve_reference
 from mpprobe.models.trust import CheckpointFile, inspect
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from mpprobe.models.potential import Potential
 
 ENTRY_POINTS = "mpprobe.potentials"
@@ -28,8 +30,24 @@ def all_families() -> tuple[Family, ...]:
     """
     from importlib.metadata import entry_points
 
-    added = [point.load() for point in entry_points(group=ENTRY_POINTS)]
+    added = [_added_family(point) for point in entry_points(group=ENTRY_POINTS)]
     return (*BUILT_IN, *added)
+
+
+def _added_family(point: EntryPoint) -> Family:
+    try:
+        family = point.load()
+    except Exception as error:  # whatever the other package does when it is imported
+        raise ModelError(
+            f"entry point {point.name} = {point.value}: can't be loaded "
+            f"({type(error).__name__}: {error}); mend or remove the package that adds it"
+        ) from error
+    if not isinstance(family, Family):
+        raise ModelError(
+            f"entry point {point.name} = {point.value}: is a {type(family).__name__}, and should "
+            "be a mpprobe.models.Family; mend or remove the package that adds it"
+        )
+    return family
 
 
 def named_models() -> dict[str, tuple[Family, ModelSpec]]:
@@ -96,9 +114,10 @@ def _resolve(text: str) -> tuple[Family, ModelSpec | CheckpointFile]:
         for family, spec in named_models().values()
         for alias in (spec.name, *spec.aliases)
     }
-    if canonical(text) in by_alias and not _looks_like_path(text):
+    is_path = _looks_like_path(text)
+    if canonical(text) in by_alias and not is_path:
         return by_alias[canonical(text)]
-    if not _looks_like_path(text):
+    if not is_path and not Path(text).is_file():
         close = difflib.get_close_matches(canonical(text), by_alias, n=3, cutoff=0.5)
         names = dict.fromkeys(by_alias[c][1].name for c in close)
         hint = f"did you mean {' or '.join(names)}?" if names else "see `mpprobe models`"

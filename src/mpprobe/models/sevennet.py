@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mpprobe.errors import ModelError, require
+from mpprobe.models.families import is_sevennet, locate_sevennet
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
 from mpprobe.models.potential import Potential
 from mpprobe.models.spec import ModelSpec
-from mpprobe.models.trust import CheckpointFile, inspect, require_trust
+from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_trust
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sevenn.checkpoint import SevenNetCheckpoint
+
+#: Parameters that start as statistics of the training set, and may be trained further.
+_STATISTICS = (".shift", ".scale", ".denominator")
 
 
 class SevenNet(Potential):
@@ -29,9 +37,9 @@ class SevenNet(Potential):
 
     def __init__(self, name, checkpoint, *, modal, device, dtype, provenance, module=None):
         config = checkpoint.config
-        module = module if module is not None else _build(checkpoint)
         self._checkpoint = checkpoint
         self._modal = _check_modal(name, config, modal)
+        module = module if module is not None else _build(checkpoint)
         super().__init__(
             name,
             _prepare(module, dtype or torch.float32),
@@ -68,7 +76,11 @@ class SevenNet(Potential):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = _new_module(self._checkpoint)
-        learned = {name for name, p in fresh.named_parameters() if p.requires_grad}
+        learned = {
+            name
+            for name, p in fresh.named_parameters()
+            if p.requires_grad and not name.endswith(_STATISTICS)
+        }
         kept = {
             name: value for name, value in self.module.state_dict().items() if name not in learned
         }
@@ -105,19 +117,20 @@ def load(
     )
 
 
-def _path(spec: ModelSpec) -> str:
+def _path(spec: ModelSpec) -> Path:
     """The named model's file; sevenn downloads it if it isn't there."""
     from sevenn.util import pretrained_name_to_path
 
-    try:
-        with quiet_library():
-            return pretrained_name_to_path(spec.upstream)
-    except Exception as error:  # the network, the disk and sevenn raise many kinds
-        raise ModelError(
-            f"{spec.name}: its weights aren't on this machine and sevenn couldn't download them "
-            f"({type(error).__name__}); download the checkpoint where there is a network, and "
-            "give its path to --model"
-        ) from error
+    path = locate_sevennet(spec.upstream)
+    if path is not None:
+        return path
+    with quiet_library():
+        return downloaded(
+            lambda: pretrained_name_to_path(spec.upstream),
+            recognises=is_sevennet,
+            locate=lambda: locate_sevennet(spec.upstream),
+            name=spec.name,
+        )
 
 
 def _read(file: CheckpointFile, trusted: bool) -> SevenNetCheckpoint:
@@ -161,7 +174,8 @@ def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetChe
         )
     checkpoint = SevenNetCheckpoint(file.path)
     checkpoint._config_original = content["config"]
-    checkpoint._config = _config_cp_routine(content["config"])
+    with _sevenn_reads(file.path):
+        checkpoint._config = _config_cp_routine(content["config"])
     checkpoint._model_state_dict = content["model_state_dict"]
     checkpoint._optimizer_state_dict = {}
     checkpoint._scheduler_state_dict = {}
@@ -173,8 +187,21 @@ def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetChe
 
 
 def _build(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:
-    with quiet_library():
+    with _sevenn_reads(checkpoint.checkpoint_path), quiet_library():
         return checkpoint.build_model()
+
+
+@contextlib.contextmanager
+def _sevenn_reads(path: Path | str) -> Iterator[None]:
+    """Say which file it was when sevenn can't make sense of a checkpoint's contents."""
+    try:
+        yield
+    except Exception as error:  # sevenn and torch raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise ModelError(
+            f"{path}: sevenn can't build this model ({type(error).__name__}: {reason}); give the "
+            "checkpoint that its trainer wrote"
+        ) from error
 
 
 def _new_module(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:

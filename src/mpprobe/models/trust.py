@@ -8,8 +8,10 @@ that runs no foreign code wherever there is one.
 from __future__ import annotations
 
 import hashlib
+import io
 import pickletools
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +57,9 @@ def inspect(path: str | Path) -> CheckpointFile:
     Raises:
         ModelError: no such file, not a PyTorch checkpoint, or a TorchScript archive.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise ModelError(f"{path}: a folder; give the checkpoint file in it")
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint file")
     try:
@@ -96,10 +100,50 @@ def require_trust(file: CheckpointFile, trusted: bool, origin: str = "") -> None
     )
 
 
+def downloaded(
+    download: Callable[[], str | Path],
+    *,
+    recognises: Callable[[CheckpointFile], bool],
+    locate: Callable[[], Path | None],
+    name: str,
+) -> Path:
+    """What ``download`` fetched; a page of a login portal or half a file doesn't stay.
+
+    Left where it is, it would be taken for the model from then on.
+
+    Args:
+        download: fetches the file and returns where it is.
+        recognises: whether a file is what it should be.
+        locate: where the package would find it next time, None if nowhere.
+        name: of the model, for the message.
+
+    Raises:
+        ModelError: it couldn't be fetched, or isn't a checkpoint.
+    """
+    path = cause = None
+    try:
+        path = Path(download())
+        if recognises(inspect(path)):
+            return path
+        reason = "what came isn't a checkpoint"
+    except Exception as error:  # the network, the disk and the packages raise many kinds
+        cause, reason = error, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    for left in (path, locate()):
+        if left is not None:
+            left.unlink(missing_ok=True)
+    raise ModelError(
+        f"{name}: its weights aren't on this machine and couldn't be downloaded ({reason}); "
+        "download the checkpoint where there is a network, and give its path to --model"
+    ) from cause
+
+
 def _pickle_bytes(path: Path) -> bytes:
     """The pickle inside a checkpoint: a zip archive's data.pkl, or an old file as it is."""
     if not zipfile.is_zipfile(path):
-        return path.read_bytes()
+        data = path.read_bytes()
+        if data.startswith(b"PK"):
+            raise ModelError(f"{path}: a truncated zip archive; copy or download it again")
+        return data
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if any(name.endswith("/constants.pkl") for name in names):
@@ -114,25 +158,43 @@ def _pickle_bytes(path: Path) -> bytes:
 
 
 def _scan(data: bytes) -> tuple[frozenset[str], frozenset[str]]:
-    """Names a pickle would import and its text constants, read opcode by opcode."""
+    """Names a pickle would import and its text constants, read opcode by opcode.
+
+    They say which family a file is of, no more. Whether it may be loaded is never decided by
+    them, since a pickle can be written so that no scan sees what it imports.
+    """
     imports: set[str] = set()
-    strings: list[str] = []
+    strings: set[str] = set()
+    pushed: list[str | None] = []  # what was put on the stack, the last two of it; None: no text
+    memo: dict[int, str | None] = {}
     for opcode, argument, _ in _operations(data):
-        if opcode.name == "GLOBAL":
-            imports.add(argument.replace(" ", "."))
-        elif opcode.name == "STACK_GLOBAL" and len(strings) >= 2:
-            # Its module and name are the two texts pushed last (or memoised: then unseen).
-            imports.add(".".join(strings[-2:]))
-        elif isinstance(argument, str) and "UNICODE" in opcode.name:
-            strings.append(argument)
+        name = opcode.name
+        if name == "PROTO":
+            memo = {}  # every pickle has its own
+        elif name == "MEMOIZE" or name.endswith("PUT"):
+            memo[len(memo) if argument is None else argument] = pushed[-1] if pushed else None
+        elif name.endswith("GET"):
+            pushed = [*pushed[-1:], memo.get(argument)]
+        elif name == "STACK_GLOBAL" or name == "GLOBAL":
+            parts = argument.split(" ") if argument else pushed
+            imports.add(".".join(part or "?" for part in parts))
+            pushed = [None]
+        elif name != "FRAME":  # a frame may begin between any two others
+            text = argument if isinstance(argument, str) and "UNICODE" in name else None
+            pushed = [*pushed[-1:], text]
+            strings.update([text] if text is not None else [])
     return frozenset(imports), frozenset(strings)
 
 
 def _operations(data: bytes):
-    """Opcodes of every pickle in ``data``; files older than the zip format hold several."""
-    import io
+    """Opcodes of every pickle in ``data``.
 
+    Files older than the zip format hold five, one after another, and then the raw numbers, which
+    may look like anything.
+    """
     stream = io.BytesIO(data)
-    while stream.read(1) == b"\x80":
+    for _ in range(5):
+        if stream.read(1) != b"\x80":
+            return
         stream.seek(-1, io.SEEK_CUR)
         yield from pickletools.genops(stream)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpprobe.activations import Activations, LayerFeatures
+from mpprobe.activations import Activations
 from mpprobe.errors import ProbeError
+from mpprobe.models.potential import Layer, Potential
 from mpprobe.probes.baselines import (
     neighbour_vectors,
     radial_densities,
@@ -16,6 +17,7 @@ from mpprobe.probes.baselines import (
     soap,
 )
 from mpprobe.structures import Frame
+from mpprobe.targets import Target
 
 #: The kinds of features, as the tables call them.
 MODEL = "model"
@@ -56,7 +58,7 @@ def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:  # noqa
     """
     sources = []
     for t in acts.layers:
-        parity = _parity(acts[t], l)
+        parity = _parity(acts[t].layer, l)
         if parity is not None:
             block = "+".join(str(b) for b in acts[t].blocks(l, parity))
             values = acts[t].block(l, parity)
@@ -64,26 +66,25 @@ def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:  # noqa
     return sources
 
 
-def _parity(features: LayerFeatures, l: int) -> str | None:  # noqa: E741
+def _parity(layer: Layer, l: int) -> str | None:  # noqa: E741
     """The parity that a true scalar or vector has in this layer, None if it holds none."""
-    for parity in ("e",) if l == 0 else ("o", "e"):
-        if features.blocks(l, parity):
-            return parity
-    return None
+    held = {block.p for block in layer.blocks if block.l == l}
+    return next((p for p in (("e",) if l == 0 else ("o", "e")) if p in held), None)
 
 
-def check_layers(sources: Sequence[Source], asked: Sequence[int], l: int, name: str) -> None:  # noqa: E741
+def check_layers(potential: Potential, asked: Sequence[int], target: Target) -> None:
     """Refuse a target if none of the layers asked for holds features of its order.
 
     Raises:
         ProbeError: there is nothing to probe.
     """
-    held = [s.layer for s in sources]
+    held = [layer.index for layer in potential.layers if _parity(layer, target.l)]
     if not set(held) & set(asked):
         layers = ", ".join(str(t) for t in held) or "none"
         raise ProbeError(
-            f"the target has l = {l}, and layer {', '.join(str(t) for t in asked)} of {name} "
-            f"holds no l = {l} features; layers that do: {layers}"
+            f"target {target.name!r} has l = {target.l}, and layer "
+            f"{', '.join(str(t) for t in asked)} of {potential.name} holds no l = {target.l} "
+            f"features; layers that do: {layers}"
         )
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from mpprobe.activations import Rows, extract, parse_layers
-from mpprobe.errors import ProbeError
+from mpprobe.errors import ProbeError, require
 from mpprobe.models.potential import Potential
 from mpprobe.probes.baselines import species_means
 from mpprobe.probes.controls import shuffle_within_species
@@ -127,23 +128,39 @@ def probe(
     frames = as_frames(structures)
     names = [targets] if isinstance(targets, str) else list(dict.fromkeys(targets))
     splits = [splits] if isinstance(splits, str) else list(dict.fromkeys(splits))
-    if not names or not splits:
-        raise ProbeError("nothing to probe: name at least one target and one split")
-    chosen = [get_target(name, frames) for name in names]
+    if not (frames and names and splits):
+        raise ProbeError("nothing to probe: give structures, at least one target and one split")
+    chosen = list({t.name: t for t in (get_target(name, frames) for name in names)}.values())
     asked = parse_layers(potential, layers)
+    for target in chosen:
+        check_layers(potential, asked, target)
     check(frames, species=potential.species, cutoff=potential.cutoff)
+    require("featomic", "the local-geometry baseline (SOAP)")
     run = _Run(potential, frames, asked, settings or Settings(), progress or _silent)
     made = [run.split(name) for name in splits]
     run.compute(chosen)
     with tempfile.TemporaryDirectory(prefix="mpprobe-") as folder:
         run.read_features(folder, max_atoms)
-        for order in sorted({target.l for target in chosen}):
-            run.probe_order([t for t in chosen if t.l == order], made)
+        # On matrices of a few hundred columns a second BLAS thread waits more than it works,
+        # and on a shared machine it makes everything several times slower.
+        with threadpool_limits(limits=1, user_api="blas"):
+            for order in sorted({target.l for target in chosen}):
+                run.probe_order([t for t in chosen if t.l == order], made)
     return run.study()
 
 
 def _silent(what: str, done: int, total: int) -> None:
     pass
+
+
+def _varied(target: Target, values: np.ndarray) -> np.ndarray:
+    """``values``, refused if they are the same for every atom: then no score is defined."""
+    if not np.ptp(values, axis=0).any():
+        raise ProbeError(
+            f"target {target.name!r} is the same for every atom of these structures, so there is "
+            "nothing to find; choose another target or other structures"
+        )
+    return values
 
 
 @dataclass
@@ -181,7 +198,7 @@ class _Run:
                 values += target.values([frame], self.potential.cutoff)
                 self.progress(f"target {target.name}", i + 1, len(self.frames))
             self.targets[target.name] = target
-            self.true[target.name] = np.concatenate(values)
+            self.true[target.name] = _varied(target, np.concatenate(values))
 
     def read_features(self, folder: str, max_atoms: int | None) -> None:
         """Node features of the model and of its random-weight twin, memory-mapped."""
@@ -209,7 +226,6 @@ class _Run:
             source for kind in self.acts for source in layer_sources(self.acts[kind], kind, order)
         ]
         own = [s for s in sources if s.kind == MODEL]
-        check_layers(own, self.asked, order, self.potential.name)
         self.progress("local-geometry baseline", 0, 1)
         widths = [s.width for s in own]
         local = local_sources(self.frames, self.potential.cutoff, order, widths, self.settings.seed)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 METRICS = ("r2", "r2_within", "mae")
 
+#: Scores this close to each other differ by rounding only.
+ROUNDING = 1e-9
+
 
 class Key(NamedTuple):
     """What a score is of."""
@@ -101,7 +104,7 @@ def difference_table(
                     "difference": gap.value,
                     "low": low,
                     "high": high,
-                    "above": bool(low > 0),
+                    "above": bool(low > ROUNDING),
                 }
             )
     return pd.DataFrame(rows)

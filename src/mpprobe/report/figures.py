@@ -32,6 +32,7 @@ def number(value: float, sign: bool = False) -> str:
     """A score as text: two digits, a true minus sign, a dash where it isn't defined."""
     if not np.isfinite(value):
         return "–"
+    value = round(float(value), 2) + 0.0  # no −0.00
     return f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
 
 
@@ -101,7 +102,7 @@ def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    order = ["trained model", *(label for label in entries if label != "trained model")]
+    order = sorted(entries, key=lambda label: label != "trained model")
     figure.legend(
         [entries[label] for label in order],
         order,
@@ -128,7 +129,8 @@ def best_layer(study: Study, target: str, split: str) -> int:
         & (rows["subset"] == "all")
         & rows["layer"].isin(layers)
     ]
-    return int(rows.loc[rows[metric_of(rows)].idxmax(), "layer"])
+    # Where no score is defined, the first one stands for all.
+    return int(rows.loc[rows[metric_of(rows)].fillna(-np.inf).idxmax(), "layer"])
 
 
 def parity(study: Study, target: str, split: str, layer: int | None = None) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,31 +25,43 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
     """The output folder, refused before any work is done if it can't be written.
 
     Raises:
-        MPProbeError: it holds something already and ``overwrite`` is false, isn't a folder, or
-            its parent can't be written to.
+        MPProbeError: it holds something already and ``overwrite`` is false, isn't a folder, is
+            the current one, or can't be written to.
     """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise MPProbeError(f"{folder}: is a file; give a folder with --output")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise MPProbeError(
-                f"{folder}: holds results already; add --overwrite, or choose another --output"
-            )
-        if not (folder / "results.json").is_file():
-            raise MPProbeError(
-                f"{folder}: holds files but no results.json of mpprobe's, so --overwrite leaves it "
-                "alone; choose another --output"
-            )
+    given, folder = folder, Path(os.path.realpath(folder))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder.parent):
+        if folder.exists() and not folder.is_dir():
+            raise MPProbeError(f"{given}: is a file; give a folder with --output")
+        if Path.cwd().is_relative_to(folder):
+            # The folder is replaced as a whole, and the user's shell would be left in the old one.
+            raise MPProbeError(f"{given}: is the folder you are in; give another with --output")
+        if folder.is_dir() and any(folder.iterdir()):
+            _check_replaceable(given, folder, overwrite)
+        existing = next(parent for parent in folder.parents if parent.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise MPProbeError(
-            f"{folder}: can't be written ({error.strerror}); choose another --output"
+            f"{given}: can't be written ({error.strerror}); choose another --output"
         ) from error
     return folder
+
+
+def _check_replaceable(given: str | Path, folder: Path, overwrite: bool) -> None:
+    """Refuse a folder with something in it, unless that is an earlier study to be overwritten."""
+    if not overwrite:
+        raise MPProbeError(
+            f"{given}: holds results already; add --overwrite, or choose another --output"
+        )
+    try:
+        held = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        held = None
+    if not isinstance(held, dict) or not {"readings", "scores", "provenance"} <= held.keys():
+        raise MPProbeError(
+            f"{given}: holds files but no results.json of mpprobe's, so --overwrite leaves it "
+            "alone; choose another --output"
+        )
 
 
 def results(study: Study) -> dict[str, Any]:
@@ -63,7 +75,7 @@ def results(study: Study) -> dict[str, Any]:
 
 
 def write_study(
-    study: Study, folder: Path, *, overwrite: bool = False, configuration: str | None = None
+    study: Study, folder: str | Path, *, overwrite: bool = False, configuration: str | None = None
 ) -> list[Path]:
     """Write tables, figures and structures into ``folder``; what was there is replaced.
 
@@ -78,15 +90,19 @@ def write_study(
         MPProbeError: see :func:`check_output`.
     """
     folder = check_output(folder, overwrite)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        part.chmod(0o755)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
+        part, old = Path(work, "new"), Path(work, "old")
+        part.mkdir()
         _write_into(study, part, configuration)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        try:
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(part, folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                os.replace(old, folder)
+            raise
     return sorted(folder.iterdir())
 
 
@@ -100,7 +116,7 @@ def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     save(layer_profile(study.scores), folder / "layer_profile")
     pairs = dict.fromkeys((target, split) for target, split, _ in study.predictions)
     for target, split in pairs:
-        name = f"parity_{target}_{split}".replace(":", "-").replace("@", "-")
+        name = re.sub(r"[^\w-]+", "-", f"parity_{target}_{split}")
         save(parity(study, target, split), folder / name)
     write_extxyz(folder / "structures.extxyz", study.frames, atom_arrays(study))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mpprobe.probes.study import Study
+from mpprobe.probes.tables import ROUNDING
 from mpprobe.report.figures import METRIC_LABELS, best_layer, metric_of, number
 
 
@@ -30,7 +31,7 @@ def reading(study: Study, target: str, split: str) -> str:
     best = f"layer {layer}" if len(study.layers) == 1 else f"best is layer {layer}"
     interval = f"{number(value)} [{number(low)}, {number(high)}]"
     numbers = f"{best}, {METRIC_LABELS[metric]} {interval}"
-    if not low > 0:
+    if not low > ROUNDING:
         return f"{start}{numbers}: not clear above zero, so no claim"
     return f"{start}{numbers}; {_against(study, target, split, layer)}"
 

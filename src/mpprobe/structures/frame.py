@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+
+from mpprobe.errors import StructureError
+
+#: What a structure is labelled with, and the info keys that hold it unless others are named.
+LABELS = ("compound", "domain", "group")
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Frame:
         compound: what splits by compound hold out (``info["compound"]``, else the reduced formula
             as :func:`conventional_formula` writes it).
         domain: where the structure comes from: ``bulk``, ``surface``, ... (``info["domain"]``,
-            else ``unlabelled``).
+            else the name of its file without the ending, else ``unlabelled``).
         group: frames of one group stay together in splits by structure (``info["group"]``, else
             ``source``, so that every frame stands alone).
     """
@@ -39,15 +44,40 @@ class Frame:
         return self.atoms.numbers
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, source: str) -> Frame:
-        """Label ``atoms`` from its ``info``, with the defaults stated for each attribute."""
-        info = atoms.info
+    def from_atoms(
+        cls,
+        atoms: Atoms,
+        source: str,
+        *,
+        domain: str = "unlabelled",
+        labels: Mapping[str, str] | None = None,
+    ) -> Frame:
+        """Label ``atoms`` from its ``info``, with the defaults stated for each attribute.
+
+        Args:
+            atoms: the structure.
+            source: see the attribute.
+            domain: where ``info`` has none.
+            labels: for ``compound``, ``domain`` or ``group``, the info key that holds it instead
+                of the one of the same name, such as ``{"domain": "config_type"}``.
+
+        Raises:
+            StructureError: a key that ``labels`` names is not in ``info``.
+        """
+        labels = labels or {}
+        for label, key in labels.items():
+            if key not in atoms.info:
+                held = ", ".join(map(str, atoms.info)) or "none"
+                raise StructureError(
+                    f"{source}: no info key {key!r} to take the {label} from; there are {held}"
+                )
+        compound, own_domain, group = (atoms.info.get(labels.get(k, k)) for k in LABELS)
         return cls(
             atoms=atoms,
             source=source,
-            compound=str(info.get("compound") or conventional_formula(atoms)),
-            domain=str(info.get("domain") or "unlabelled"),
-            group=str(info.get("group") or source),
+            compound=str(compound or conventional_formula(atoms)),
+            domain=str(own_domain or domain),
+            group=str(group or source),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from ase import Atoms
 
 from mpprobe.errors import StructureError
 from mpprobe.structures.builtin import BuiltinSet, builtin_sets
-from mpprobe.structures.frame import Frame
+from mpprobe.structures.frame import LABELS, Frame
 
 
 def read(
     specs: str | Path | Iterable[str | Path],
     *,
+    labels: Mapping[str, str] | None = None,
     domains: str | Sequence[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -31,6 +32,8 @@ def read(
             (every frame of each file without it); the name of a built-in set
             (:func:`~mpprobe.structures.builtin.builtin_sets`), which wins over a file of the same
             name unless that is given with its folder (``./ionic``) or as a ``Path``.
+        labels: for ``compound``, ``domain`` or ``group``, the info key that holds it in files
+            (by default the one of the same name), such as ``{"domain": "config_type"}``.
         domains: keep only frames of these domains.
         limit: keep at most so many frames, chosen by :func:`stratified`.
         seed: seed of that choice.
@@ -44,7 +47,12 @@ def read(
             frame is left.
     """
     specs = [specs] if isinstance(specs, (str, Path)) else list(specs)
-    frames = [frame for spec in specs for frame in _read_spec(spec)]
+    unknown = sorted(set(labels or {}) - set(LABELS))
+    if unknown:
+        raise StructureError(
+            f"label {unknown[0]!r}: structures are labelled by {', '.join(LABELS)}"
+        )
+    frames = [frame for spec in specs for frame in _read_spec(spec, labels)]
     if not frames:
         raise StructureError("no structures given; name a file, a glob or a built-in set")
     if domains is not None:
@@ -91,12 +99,12 @@ def _of_domains(frames: list[Frame], domains: list[str]) -> list[Frame]:
     return [frame for frame in frames if frame.domain in domains]
 
 
-def _read_spec(spec: str | Path) -> list[Frame]:
+def _read_spec(spec: str | Path, labels: Mapping[str, str] | None) -> list[Frame]:
     name, _, part = str(spec).partition(":")
     if isinstance(spec, str) and name in builtin_sets():
         return _read_builtin(builtin_sets()[name], part or "default")
     pattern, index = _split_index(str(Path(spec).expanduser()))
-    return [frame for path in _matches(pattern) for frame in _read_file(path, index)]
+    return [frame for path in _matches(pattern) for frame in _read_file(path, index, labels)]
 
 
 def _read_builtin(chosen: BuiltinSet, part: str) -> list[Frame]:
@@ -112,8 +120,12 @@ def _read_builtin(chosen: BuiltinSet, part: str) -> list[Frame]:
     return [f for f in frames if {"all", f.domain, f.atoms.info["split_part"]} & set(parts)]
 
 
-def _read_file(path: str, index: int | slice) -> list[Frame]:
-    frames = [Frame.from_atoms(atoms, f"{path}@{i}") for i, atoms in _load(path, index)]
+def _read_file(path: str, index: int | slice, labels: Mapping[str, str] | None) -> list[Frame]:
+    domain = Path(path).name.partition(".")[0] or "unlabelled"
+    frames = [
+        Frame.from_atoms(atoms, f"{path}@{i}", domain=domain, labels=labels)
+        for i, atoms in _load(path, index)
+    ]
     if not frames:
         wanted = "" if index == slice(None) else " in that slice"
         raise StructureError(f"{path}: no structures{wanted}; check the file and the part after @")
