@@ -34,7 +34,8 @@ class Compound:
         sites: species and fractional coordinates of the atoms that symmetry does not repeat.
         facets: Miller indices (of the conventional cell) of slabs without a dipole, those of
             neutral planes first.
-        melt: temperature (K) at which a melt is sampled, None for no melt.
+        melt: temperatures (K) at which the crystal is broken up and the melt then sampled; None for
+            no melt.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Compound:
     cellpar: tuple[float, ...]
     sites: tuple[tuple[str, tuple[float, float, float]], ...]
     facets: tuple[tuple[int, int, int], ...] = ()
-    melt: float | None = None
+    melt: tuple[float, float] | None = None
     setting: int = 1
 
     def unit_cell(self) -> Atoms:
@@ -114,25 +115,25 @@ def _spinel(name, tetrahedral, octahedral, anion, a, u):
 
 
 COMPOUNDS = (
-    _rock_salt("NaCl", "Na", "Cl", 5.640, melt=2200),
+    _rock_salt("NaCl", "Na", "Cl", 5.640, melt=(7700, 2200)),
     _rock_salt("KCl", "K", "Cl", 6.293),
-    _rock_salt("KBr", "K", "Br", 6.600, melt=3000),
-    _rock_salt("LiF", "Li", "F", 4.026, melt=2400),
-    _rock_salt("MgO", "Mg", "O", 4.212, melt=4000),
+    _rock_salt("KBr", "K", "Br", 6.600, melt=(10500, 3000)),
+    _rock_salt("LiF", "Li", "F", 4.026, melt=(8400, 2400)),
+    _rock_salt("MgO", "Mg", "O", 4.212, melt=(10000, 4000)),
     _rock_salt("CaO", "Ca", "O", 4.811),
     _rock_salt("SrO", "Sr", "O", 5.161),
-    _caesium_chloride("CsCl", "Cs", "Cl", 4.123, melt=3200),
+    _caesium_chloride("CsCl", "Cs", "Cl", 4.123, melt=(11200, 3200)),
     _caesium_chloride("CsBr", "Cs", "Br", 4.290),
     _zinc_blende("ZnS", "Zn", "S", 5.409),
     _zinc_blende("BeS", "Be", "S", 4.870),
     _wurtzite("ZnO", "Zn", "O", 3.250, 5.207, 0.382),
     _wurtzite("BeO", "Be", "O", 2.698, 4.377, 0.378),
     _wurtzite("AlN", "Al", "N", 3.111, 4.979, 0.382),
-    _fluorite("CaF2", "Ca", "F", 5.463, melt=3200),
+    _fluorite("CaF2", "Ca", "F", 5.463, melt=(11200, 3200)),
     _fluorite("SrF2", "Sr", "F", 5.800),
-    _antifluorite("Li2O", "Li", "O", 4.614, melt=2200),
+    _antifluorite("Li2O", "Li", "O", 4.614, melt=(7700, 2200)),
     _antifluorite("Na2O", "Na", "O", 5.550),
-    _rutile("TiO2", "Ti", "O", 4.594, 2.959, 0.305, melt=3000),
+    _rutile("TiO2", "Ti", "O", 4.594, 2.959, 0.305, melt=(6000, 3000)),
     _rutile("SnO2", "Sn", "O", 4.738, 3.187, 0.306),
     _rutile("MgF2", "Mg", "F", 4.621, 3.052, 0.303),
     _perovskite("SrTiO3", "Sr", "Ti", "O", 3.905),
@@ -141,11 +142,13 @@ COMPOUNDS = (
     _perovskite("KMgF3", "K", "Mg", "F", 3.989),
     Compound(
         "Al2O3", "corundum", 167, _hexagonal(4.759, 12.991),
-        (("Al", (0, 0, 0.352)), ("O", (0.306, 0, 0.25))), ((1, 0, 0), (0, 0, 1)), melt=3200,
+        (("Al", (0, 0, 0.352)), ("O", (0.306, 0, 0.25))), ((1, 0, 0), (0, 0, 1)),
+        melt=(6000, 3200),
     ),
     Compound(
         "SiO2", "quartz", 154, _hexagonal(4.913, 5.405),
-        (("Si", (0.470, 0, 2 / 3)), ("O", (0.4135, 0.2669, 0.7858))), ((0, 0, 1),), melt=3000,
+        (("Si", (0.470, 0, 2 / 3)), ("O", (0.4135, 0.2669, 0.7858))), ((0, 0, 1),),
+        melt=(5000, 3000),
     ),
     Compound(
         "Li3N", "lithium nitride", 191, _hexagonal(3.648, 3.875),

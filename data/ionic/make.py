@@ -81,7 +81,12 @@ def _draw(compound: Compound, melts: list[Atoms]) -> Iterator[tuple[str, Atoms]]
 
 def _is_default(domain: str, compound: int, drawn: Counter) -> bool:
     """One structure of each compound and domain; which one alternates where both kinds matter."""
-    wanted = {"bulk": 1 + compound % 2, "vacancy": compound % 2, "cluster": (compound // 2) % 2}
+    wanted = {
+        "bulk": 1 + compound % 2,
+        "vacancy": compound % 2,
+        "cluster": (compound // 2) % 2,
+        "melt": 1,  # the later one
+    }
     return drawn[domain] == wanted.get(domain, 0)
 
 
@@ -162,15 +167,25 @@ def tables(structures: list[Atoms]) -> str:
 
 def _melt_table(melts: list[Atoms]) -> str:
     lines = [
-        "| melt | T (K) | times (fs) | displacement / shortest distance |",
-        "|---|---|---|---|",
+        "| melt | heated to (K) | sampled at (K) | after (fs) | displacement | closest anions |",
+        "|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(a.info["compound"] for a in melts):
-        own = [a.info for a in melts if a.info["compound"] == name]
-        times = ", ".join(f"{i['time_fs']:g}" for i in own)
-        moved = ", ".join(f"{i['displacement']:.2f}" for i in own)
-        lines.append(f"| {name} | {own[0]['temperature']:g} | {times} | {moved} |")
+    for compound in COMPOUNDS:
+        own = [a for a in melts if a.info["compound"] == compound.name]
+        if own:
+            row = [
+                compound.name,
+                *(f"{t:,}" for t in compound.melt),
+                ", ".join(f"{a.info['time_fs']:g}" for a in own),
+                ", ".join(f"{a.info['displacement']:.2f}" for a in own),
+                ", ".join(f"{closest_pair(_anions(a), 9.0)[2]:.2f}" for a in own),
+            ]
+            lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def _anions(atoms: Atoms) -> Atoms:
+    return atoms[atoms.arrays["charge_formal"] < 0]
 
 
 def _files(structures: list[Atoms], melts: list[Atoms]) -> dict[Path, bytes]:

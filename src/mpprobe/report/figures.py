@@ -79,7 +79,9 @@ def _profile(axis: Axes, rows: pd.DataFrame) -> None:
     own = {"color": MODEL_COLOUR, "marker": "o", "markersize": 5, "linewidth": 1.8}
     _line(axis, rows[rows["features"] == "model"], metric, "trained model", own)
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
-    axis.set_ylim(FLOOR - 0.08, 1.05)
+    # Down to the lowest line drawn, but not so far that the scores above zero shrink.
+    lowest = min(axis.dataLim.y0, -0.1)
+    axis.set_ylim(max(lowest, FLOOR) - 0.08, 1.05)
     axis.set_ylabel(METRIC_LABELS[metric])
     axis.xaxis.get_major_locator().set_params(integer=True)
 
