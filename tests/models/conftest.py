@@ -1,5 +1,7 @@
 """What the tests of the models share: small SevenNet checkpoints, and quicker builds."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -54,12 +56,34 @@ def sevennet_checkpoint(**changes):
     return {"config": config, "model_state_dict": weights, "epoch": 1}
 
 
-@pytest.fixture
-def quick_builds():
-    """Leave out e3nn's TorchScript compilation, which is most of the time a build takes."""
+@contextlib.contextmanager
+def unscripted():
+    """Leave out e3nn's TorchScript compilation, which is most of the time that a build takes."""
     import e3nn
 
     before = e3nn.get_optimization_defaults()["jit_script_fx"]
     e3nn.set_optimization_defaults(jit_script_fx=False)
-    yield
-    e3nn.set_optimization_defaults(jit_script_fx=before)
+    try:
+        yield
+    finally:
+        e3nn.set_optimization_defaults(jit_script_fx=before)
+
+
+@pytest.fixture
+def quick_builds():
+    """Builds are quicker within the test. (Such models run the same, but can't be pickled.)"""
+    with unscripted():
+        yield
+
+
+@pytest.fixture(scope="session")
+def own_calculator():
+    """sevenn's own calculator of a model, by the name that sevenn gives it."""
+
+    def calculator(name, **options):
+        with quiet_library(), unscripted():
+            from sevenn.calculator import SevenNetCalculator
+
+            return SevenNetCalculator(name, device="cpu", **options)
+
+    return calculator

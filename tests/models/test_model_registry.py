@@ -7,7 +7,6 @@ import zipfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from ase import Atoms
@@ -139,6 +138,16 @@ class TestPaths:
         assert source.path == tmp_path / "mine.pth"
 
 
+class TestRandom:
+    def test_without_a_model(self):
+        message = refusal("random:")
+        assert message == ("random:: write random:MODEL or random:MODEL:SEED, SEED a whole number")
+
+    @pytest.mark.parametrize("seed", ["x", "-1", "1.5", ""])
+    def test_with_no_whole_number_for_a_seed(self, seed):
+        assert "did you mean sevenn-0" in refusal(f"random:sevenn-0:{seed}")
+
+
 class TestOptions:
     @pytest.mark.parametrize("device", ["gpu", "cuda:x", "", "meta"])
     def test_unknown_devices(self, device, sevennet_file):
@@ -165,81 +174,6 @@ class TestOptions:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(MissingPackageError, match=r"pip install .*mpprobe\[sevenn\]"):
             mpprobe.load(sevennet_file())
-
-
-class TestRandomWeights:
-    @staticmethod
-    def features(potential):
-        features = potential.run(potential.batch(CRYSTAL), layers=[1], energies=False).features
-        return features[1].numpy()
-
-    def test_the_seed_decides(self, sevennet_file):
-        path = sevennet_file()
-        trained = mpprobe.load(path)
-        first = self.features(mpprobe.load(f"random:{path}:3"))
-        np.testing.assert_array_equal(self.features(trained.randomised(3)), first)
-        for other in (trained.randomised(4), trained):
-            assert np.abs(self.features(other) - first).max() > 1e-2
-
-    def test_no_seed_is_seed_nought(self, sevennet_file):
-        potential = mpprobe.load(f"RANDOM:{sevennet_file()}")
-        assert potential.provenance["random_weights_seed"] == "0"
-
-    def test_every_weight_of_the_real_model_is_drawn_anew(self, sevenn_0):
-        before = torch.get_rng_state()
-        fresh = sevenn_0.randomised(3)
-        assert torch.equal(torch.get_rng_state(), before)
-        assert fresh.name == "random:sevenn-0:3"
-        assert fresh.provenance["random_weights_seed"] == "3"
-        assert (fresh.layers, fresh.cutoff) == (sevenn_0.layers, sevenn_0.cutoff)
-        old = sevenn_0.module.state_dict()
-        same = {k for k, v in fresh.module.state_dict().items() if torch.equal(v, old[k])}
-        statistics = ("shift", "scale", "denominator")
-        constants = ("output_mask", "_w3j")
-        assert {k for k in old if k.endswith(statistics)} <= same
-        assert {k for k in old if k.endswith("weight")}.isdisjoint(
-            k for k in same if old[k].numel() > 0
-        )
-        assert all(any(c in k for c in statistics + constants) for k in same if old[k].numel() > 0)
-        assert np.isfinite(self.features(fresh)).all()
-
-    def test_statistics_stay_even_where_they_were_trained(self, sevennet_file):
-        path = sevennet_file("trained.pth", train_shift_scale=True, train_denominator=True)
-        content = torch.load(path, weights_only=False)
-        moved = {
-            name: value + 1.0
-            for name, value in content["model_state_dict"].items()
-            if name.endswith(("shift", "scale", "denominator"))
-        }
-        assert len(moved) == 4
-        content["model_state_dict"].update(moved)
-        torch.save(content, path)
-        fresh = mpprobe.load(f"random:{path}:1").module.state_dict()
-        assert all(torch.equal(fresh[name], value) for name, value in moved.items())
-
-    def test_mace_keeps_its_energy_scales_and_references(self, mace_file):
-        path = mace_file("8x0e")
-        trained = mpprobe.load(path, trust_checkpoint=True)
-        fresh = trained.randomised(5)
-        for name in (
-            "scale_shift.scale",
-            "scale_shift.shift",
-            "atomic_energies_fn.atomic_energies",
-        ):
-            assert torch.equal(trained.module.get_buffer(name), fresh.module.get_buffer(name))
-        neighbours = [m.module.interactions[1].avg_num_neighbors for m in (trained, fresh)]
-        assert neighbours[0] == neighbours[1] == 14.0
-        again = trained.randomised(5)
-        np.testing.assert_array_equal(self.features(again), self.features(fresh))
-        assert np.abs(self.features(trained.randomised(6)) - self.features(fresh)).max() > 1e-3
-
-    def test_without_a_model(self):
-        message = refusal("random:")
-        assert message == ("random:: write random:MODEL or random:MODEL:SEED, SEED a whole number")
-
-    @pytest.mark.parametrize("seed", ["x", "-1", "1.5", ""])
-    def test_with_no_whole_number_for_a_seed(self, seed):
-        assert "did you mean sevenn-0" in refusal(f"random:sevenn-0:{seed}")
 
 
 @pytest.fixture

@@ -160,8 +160,8 @@ class TestSevenNetNeedsNoTrust:
     @pytest.mark.parametrize(
         "change",
         [
-            {"config": 1},
-            {"config": {}},
+            {"config": 1, "cutoff": 5.0},
+            {"config": {}, "cutoff": 5.0},
             {"config": {"cutoff": 5.0}},
             {"model_state_dict": {"w": torch.zeros(2)}},
         ],
@@ -251,7 +251,7 @@ class TestScan:
     @pytest.mark.parametrize("zipped", [True, False])
     @pytest.mark.parametrize("size", [2, 128, 640])
     def test_any_way_of_saving_is_recognised(self, protocol, zipped, size, tmp_path, mace_file):
-        """In the older format a storage of 128 numbers starts with the byte a pickle starts with."""
+        """In the older format 128 numbers start with the byte that a pickle starts with."""
         mace_file("8x0e")
         from mace.modules import ScaleShiftMACE
 

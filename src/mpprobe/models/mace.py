@@ -99,10 +99,11 @@ def load(
     if modal is not None:
         raise ModelError(f"{name}: MACE models have no modals; choose a head with --head")
     file, origin = source, ""
-    with _mace_imported():
-        if isinstance(source, ModelSpec):
+    if isinstance(source, ModelSpec):
+        with _mace_imported():
             file, origin = inspect(_path(source)), f" ({source.source})"
-        require_trust(file, trust_checkpoint, origin)
+    require_trust(file, trust_checkpoint, origin)
+    with _mace_imported():
         module = _unpickle(file)
     _check_supported(name, module)
     return MACE(

@@ -139,11 +139,13 @@ def downloaded(
 
 def _pickle_bytes(path: Path) -> bytes:
     """The pickle inside a checkpoint: a zip archive's data.pkl, or an old file as it is."""
+    # Not by zipfile.is_zipfile: the older format holds whole archives, and it would find the last.
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    if not zipped:
+        return path.read_bytes()
     if not zipfile.is_zipfile(path):
-        data = path.read_bytes()
-        if data.startswith(b"PK"):
-            raise ModelError(f"{path}: a truncated zip archive; copy or download it again")
-        return data
+        raise ModelError(f"{path}: a truncated zip archive; copy or download it again")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if any(name.endswith("/constants.pkl") for name in names):
