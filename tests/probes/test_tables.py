@@ -83,7 +83,7 @@ def test_only_the_same_layer_width_target_split_and_subset_stand_against_a_score
     ]
     same = [key(RANDOM_WEIGHTS, 1), key("SOAP, same width"), key("SOAP", None, 9), key(MODEL, 0)]
     scored = {key(MODEL, 1): scores(0.5)}
-    scored |= {k: scores(-1.0) for k in other} | {k: scores(0.1) for k in same}
+    scored |= {k: scores(0.1) for k in same} | {k: scores(-1.0) for k in other}
     found = {control: row for (layer, control), row in differences(scored).items() if layer == 1}
     assert set(found) == {RANDOM_WEIGHTS, "SOAP, same width", "SOAP", "layer 0"}
     assert all(row["difference"] == pytest.approx(0.4) for row in found.values())

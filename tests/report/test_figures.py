@@ -102,10 +102,8 @@ def test_a_profile_draws_values_and_intervals_of_the_table(study):
             rows = rows_of(study, target=target, split=split, features=name)
             metric = "r2_within" if axis.get_ylabel() == "R² within species" else "r2"
             assert layers.tolist() == rows["layer"].tolist()
-            expected = (
-                rows[c].clip(lower=FLOOR) for c in (metric, metric + "_low", metric + "_high")
-            )
-            for shown, true in zip((values, low, high), expected, strict=True):
+            for shown, end in ((values, ""), (low, "_low"), (high, "_high")):
+                true = rows[metric + end].clip(lower=FLOOR)
                 np.testing.assert_allclose(shown, true, atol=1e-12)
 
 

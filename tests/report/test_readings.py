@@ -67,10 +67,8 @@ def test_worse_than_a_control_says_so_too():
     ],
 )
 def test_not_above_zero_claims_nothing_whatever_the_controls(value, low, high, shown):
-    text = reading(
-        study([scored(2, value, low, high)], CLEAR, layers=(2,)), "potential", "compound"
-    )
-    assert text == (
+    made = study([scored(2, value, low, high)], CLEAR, layers=(2,))
+    assert reading(made, "potential", "compound") == (
         f"potential, held out by compound: layer 2, R² within species {shown}: not clear above "
         "zero, so no claim"
     )

