@@ -178,31 +178,33 @@ def test_a_configuration_of_the_wrong_kind_or_missing_is_refused(mpprobe_run, tm
 
 def test_every_flag_reaches_the_work(mpprobe_run, basic, structures, tmp_path, monkeypatch):
     asked = {}
+    real_read = mpprobe.read
 
-    def record(name, function):
-        def call(*args, **options):
-            asked[name] = options | {"first": args[0]}
-            return function(*args, **options)
+    def read(*args, **options):
+        asked["read"] = options | {"first": args[0]}
+        return real_read(*args, **options)
 
-        return call
-
-    def stop(*args, **options):
+    def stop(plan, **options):
+        asked["plan"], asked["run"] = plan, options
         raise MPProbeError("far enough")
 
-    monkeypatch.setattr("mpprobe.structures.read", record("read", mpprobe.read))
-    monkeypatch.setattr("mpprobe.probes.probe", record("probe", stop))
+    monkeypatch.setattr("mpprobe.structures.read", read)
+    monkeypatch.setattr(mpprobe.Plan, "run", stop)
     flags = ("-l", 1, "-t", "charge:eeq", "--split", "compound", "--limit", 9, "--folds", 3,
              "--resamples", 123, "--in-domain", "cluster", "--seed", 4, "--dtype", "float64",
              "--max-atoms", 77, "--label", "group=rattle", "-o", tmp_path / "out")  # fmt: skip
     assert mpprobe_run("probe", *basic[:5], *flags).err.endswith("mpprobe: far enough\n")
-    read, probe = asked["read"], asked["probe"]
-    assert read["first"] == [str(structures)]
-    assert (read["limit"], read["seed"], read["labels"]) == (9, 4, {"group": "rattle"})
-    assert probe["settings"] == mpprobe.Settings(3, 123, 4, ("cluster",))
-    assert probe["layers"] == (1,)
-    assert (probe["targets"], probe["splits"]) == (["charge:eeq"], ["compound"])
-    assert probe["max_atoms"] == 77
-    assert str(probe["first"].dtype) == "torch.float64"
+    plan = asked["plan"]
+    assert asked["read"]["first"] == [str(structures)]
+    assert asked["read"]["labels"] == {"group": "rattle"}
+    assert (asked["read"]["limit"], asked["read"]["seed"]) == (9, 4)
+    assert plan.settings == mpprobe.Settings(3, 123, 4, ("cluster",))
+    assert len(plan.splits[0].folds) == 3
+    assert plan.layers == (1,)
+    assert [t.name for t in plan.targets] == ["charge:eeq"]
+    assert [s.name for s in plan.splits] == ["compound"]
+    assert asked["run"]["max_atoms"] == 77
+    assert str(plan.potential.dtype) == "torch.float64"
 
 
 # Choosing structures

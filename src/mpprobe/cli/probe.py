@@ -60,46 +60,24 @@ def probe(
 
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import load, read
-    from mpprobe.activations import parse_layers
-    from mpprobe.probes import Settings, make_split
-    from mpprobe.probes import probe as run_probe
-    from mpprobe.probes.sources import check_layers
-    from mpprobe.structures import check
-    from mpprobe.targets import get_target
+    from mpprobe import Settings, load, make_plan, read
 
-    labels = options.parse_labels(label)
-    frames = read(structures, labels=labels, limit=limit, seed=seed)
-    targets = [get_target(name, frames) for name in target]
-    for name in split:
-        make_split(name, frames, n_folds=folds, seed=seed, in_domain=in_domain)
-    potential = load(
-        model, device=device, dtype=dtype, modal=modal, head=head, trust_checkpoint=trust_checkpoint
-    )
-    layers = parse_layers(potential, layer)
-    for each in targets:
-        check_layers(potential, layers, each)
-    check(frames, species=potential.species, cutoff=potential.cutoff)
-    n_atoms = sum(len(frame) for frame in frames)
-    note(
-        f"{potential.name}, layer {', '.join(map(str, layers))}; {len(frames)} structures of "
-        f"{n_atoms:,} atoms; target {', '.join(target)}; held out by {', '.join(split)}",
-        quiet,
-    )
+    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    plan = make_plan(
+        load(model, device=device, dtype=dtype, modal=modal, head=head,
+             trust_checkpoint=trust_checkpoint),
+        frames,
+        layers=layer,
+        targets=target,
+        splits=split,
+        settings=Settings(folds, resamples, seed, tuple(in_domain)),
+    )  # fmt: skip
+    note(_summary(plan), quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return
     with progress(show_progress, quiet) as report:
-        study = run_probe(
-            potential,
-            frames,
-            layers=layers,
-            targets=target,
-            splits=split,
-            settings=Settings(folds, resamples, seed, tuple(in_domain)),
-            max_atoms=max_atoms,
-            progress=report,
-        )
+        study = plan.run(max_atoms=max_atoms, progress=report)
     _print(study, as_json, verbose)
     from mpprobe.report.files import write_study
 
@@ -107,6 +85,17 @@ def probe(
         study, output, overwrite=overwrite, configuration=options.effective_config(context)
     )
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+
+
+def _summary(plan) -> str:
+    """What is going to be probed, in a line."""
+    n_atoms = sum(len(frame) for frame in plan.frames)
+    return (
+        f"{plan.potential.name}, layer {', '.join(map(str, plan.layers))}; "
+        f"{len(plan.frames)} structures of {n_atoms:,} atoms; target "
+        f"{', '.join(t.name for t in plan.targets)}; held out by "
+        f"{', '.join(s.name for s in plan.splits)}"
+    )
 
 
 def _print(study, as_json: bool, verbose: bool) -> None:

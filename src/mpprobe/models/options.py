@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import io
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -58,9 +58,9 @@ def check_dtype(dtype: str | None) -> torch.dtype | None:
 def quiet_library() -> Iterator[None]:
     """Keep a library's chatter about itself off the user's terminal while it loads a model.
 
-    Its warnings (deprecated calls of its own, accelerators not installed) are dropped, and what
-    it prints goes to stderr, since stdout is for results.
+    What it prints and warns of (deprecated calls of its own, accelerators not installed) is
+    dropped: stdout is for results, and an error is one line.
     """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -7,9 +7,11 @@ that runs no foreign code wherever there is one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickletools
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +124,8 @@ def downloaded(
     """
     path = cause = None
     try:
-        path = Path(download())
+        with contextlib.redirect_stdout(sys.stderr):  # its progress
+            path = Path(download())
         if recognises(inspect(path)):
             return path
         reason = "what came isn't a checkpoint"

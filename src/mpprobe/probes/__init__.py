@@ -3,18 +3,20 @@
 from mpprobe.probes.ridge import LinearMap, RidgeProbe
 from mpprobe.probes.scores import Bootstrap, Estimate, Scorer, Scores
 from mpprobe.probes.splits import Split, make_split
-from mpprobe.probes.study import Settings, Study, probe
+from mpprobe.probes.study import Plan, Settings, Study, make_plan, probe
 
 __all__ = [
     "Bootstrap",
     "Estimate",
     "LinearMap",
+    "Plan",
     "RidgeProbe",
     "Scorer",
     "Scores",
     "Settings",
     "Split",
     "Study",
+    "make_plan",
     "make_split",
     "probe",
 ]

@@ -125,28 +125,72 @@ def probe(
         MPProbeError: a structure, layer, target or split that can't be used; the message says
             which, and what to do.
     """
+    plan = make_plan(
+        potential, structures, layers=layers, targets=targets, splits=splits, settings=settings
+    )
+    return plan.run(max_atoms=max_atoms, progress=progress)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study whose input has been checked, ready to :meth:`run`.
+
+    Attributes:
+        potential, frames, layers, targets, splits, settings: what will be probed, and how.
+    """
+
+    potential: Potential
+    frames: list[Frame]
+    layers: tuple[int, ...]
+    targets: tuple[Target, ...]
+    splits: tuple[Split, ...]
+    settings: Settings
+
+    def run(self, *, max_atoms: int | None = None, progress: Progress | None = None) -> Study:
+        """Make the study; arguments as in :func:`probe`."""
+        run = _Run(self.potential, self.frames, self.layers, self.settings, progress or _silent)
+        run.compute(self.targets)
+        with tempfile.TemporaryDirectory(prefix="mpprobe-") as folder:
+            run.read_features(folder, max_atoms)
+            # On matrices of a few hundred columns a second BLAS thread waits more than it works,
+            # and on a shared machine it makes everything several times slower.
+            with threadpool_limits(limits=1, user_api="blas"):
+                for order in sorted({target.l for target in self.targets}):
+                    run.probe_order([t for t in self.targets if t.l == order], self.splits)
+        return run.study()
+
+
+def make_plan(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    *,
+    layers: int | str | Iterable[int | str] = ALL,
+    targets: str | Sequence[str] = ("potential",),
+    splits: str | Sequence[str] = ("structure",),
+    settings: Settings | None = None,
+) -> Plan:
+    """Check everything that :func:`probe` is given, before any work is done.
+
+    Arguments and errors as in :func:`probe`.
+    """
+    settings = settings or Settings()
     frames = as_frames(structures)
     names = [targets] if isinstance(targets, str) else list(dict.fromkeys(targets))
     splits = [splits] if isinstance(splits, str) else list(dict.fromkeys(splits))
     if not (frames and names and splits):
         raise ProbeError("nothing to probe: give structures, at least one target and one split")
-    chosen = list({t.name: t for t in (get_target(name, frames) for name in names)}.values())
+    require("featomic", "the local-geometry baseline (SOAP)")
+    chosen = {t.name: t for t in (get_target(name, frames) for name in names)}
     asked = parse_layers(potential, layers)
-    for target in chosen:
+    for target in chosen.values():
         check_layers(potential, asked, target)
     check(frames, species=potential.species, cutoff=potential.cutoff)
-    require("featomic", "the local-geometry baseline (SOAP)")
-    run = _Run(potential, frames, asked, settings or Settings(), progress or _silent)
-    made = [run.split(name) for name in splits]
-    run.compute(chosen)
-    with tempfile.TemporaryDirectory(prefix="mpprobe-") as folder:
-        run.read_features(folder, max_atoms)
-        # On matrices of a few hundred columns a second BLAS thread waits more than it works,
-        # and on a shared machine it makes everything several times slower.
-        with threadpool_limits(limits=1, user_api="blas"):
-            for order in sorted({target.l for target in chosen}):
-                run.probe_order([t for t in chosen if t.l == order], made)
-    return run.study()
+    made = tuple(
+        make_split(name, frames, n_folds=settings.n_folds, seed=settings.seed,
+                   in_domain=settings.in_domain)
+        for name in splits
+    )  # fmt: skip
+    return Plan(potential, frames, asked, tuple(chosen.values()), made, settings)
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -185,10 +229,6 @@ class _Run:
         self.scorer = Scorer.from_frames(
             self.frames, n_resamples=self.settings.n_resamples, seed=self.settings.seed
         )
-
-    def split(self, name: str) -> Split:
-        s = self.settings
-        return make_split(name, self.frames, n_folds=s.n_folds, seed=s.seed, in_domain=s.in_domain)
 
     def compute(self, targets: Sequence[Target]) -> None:
         """Values of every target for every atom."""
