@@ -32,7 +32,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-# Remake the bundled structures; the melts among them take SevenNet-0 about twenty minutes.
+# Remake the bundled structures (but not the melts among them: data/ionic/melts.py does that).
 data: $(VENV)/.installed
 	cd data/ionic && ../../$(BIN)/python make.py
 

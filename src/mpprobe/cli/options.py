@@ -96,7 +96,7 @@ Config = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        "-m", "--model",
+        "-m", "--model", metavar="MODEL",
         help="A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED].",
     ),
 ]  # fmt: skip

@@ -17,11 +17,14 @@ def probe(
     layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
     target: Annotated[
         list[str],
-        typer.Option("-t", "--target", help="See `mpprobe targets`. Repeatable."),
+        typer.Option("-t", "--target", metavar="NAME", help="See `mpprobe targets`. Repeatable."),
     ] = ["potential"],  # noqa: B006
     split: Annotated[
         list[str],
-        typer.Option(help="What is held out: structure, compound, element, domain. Repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="What is held out: structure, compound, element, domain. Repeatable.",
+        ),
     ] = ["structure"],  # noqa: B006
     structures: options.Structures = ["ionic"],  # noqa: B006
     label: options.Labels = None,
@@ -31,7 +34,8 @@ def probe(
         int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")
     ] = 1000,
     in_domain: Annotated[
-        list[str], typer.Option(help="Domains that --split domain trains on. Repeatable.")
+        list[str],
+        typer.Option(metavar="NAME", help="Domains that --split domain trains on. Repeatable."),
     ] = ["bulk", "strained"],  # noqa: B006
     seed: options.Seed = 0,
     device: options.Device = "auto",
