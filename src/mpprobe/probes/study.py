@@ -16,6 +16,7 @@ from mpprobe.models.potential import Potential
 from mpprobe.probes.baselines import species_means
 from mpprobe.probes.controls import shuffle_within_species
 from mpprobe.probes.crossfit import accumulate, apply_maps, random_direction_maps
+from mpprobe.probes.results import Settings, Study
 from mpprobe.probes.scores import Estimate, Scorer, Scores
 from mpprobe.probes.sources import (
     MODEL,
@@ -28,14 +29,13 @@ from mpprobe.probes.sources import (
     layer_sources,
     local_sources,
 )
-from mpprobe.probes.splits import IN_DOMAIN, Split, make_split
+from mpprobe.probes.splits import Split, make_split
 from mpprobe.probes.tables import Key, difference_table, score_table
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import Target, constant_within_species, get_target
 
 if TYPE_CHECKING:
-    import pandas as pd
     from ase import Atoms
 
 #: Called with what is being done, how much of it is done, and how much there is.
@@ -43,52 +43,6 @@ Progress = Callable[[str, int, int], None]
 
 ALL = "all"
 SHUFFLES = 5
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a study is made; recorded with its results.
-
-    Attributes:
-        n_folds: folds of every split.
-        n_resamples: bootstrap resamples behind each interval.
-        seed: of splits, resamples, shuffles, projections and random weights.
-        in_domain: the domains that the split by domain trains on.
-    """
-
-    n_folds: int = 5
-    n_resamples: int = 1000
-    seed: int = 0
-    in_domain: tuple[str, ...] = IN_DOMAIN
-
-
-@dataclass(frozen=True)
-class Study:
-    """What :func:`probe` found.
-
-    Attributes:
-        scores: one row per model, layer, features, target, split and subset, with intervals.
-        differences: one row per layer, target, split and control: how far above the control.
-        predictions: out-of-fold predictions in the target's unit, by (target, split, layer);
-            shape (n_atoms,) or (n_atoms, 3), NaN for atoms that no fold tests.
-        true: the targets by name, shaped alike.
-        targets: by name.
-        trivial: names of the targets that the species alone decide.
-        frames: the structures; rows: which atom is which row.
-        layers: those asked for (layer 0 is always scored beside them).
-        provenance: versions, hashes, seed, settings.
-    """
-
-    scores: pd.DataFrame
-    differences: pd.DataFrame
-    predictions: dict[tuple[str, str, int], np.ndarray]
-    true: dict[str, np.ndarray]
-    targets: dict[str, Target]
-    trivial: tuple[str, ...]
-    frames: list[Frame]
-    rows: Rows
-    layers: tuple[int, ...]
-    provenance: dict
 
 
 def probe(

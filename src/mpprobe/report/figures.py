@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpprobe.probes.study import Study
+from mpprobe.probes.results import Study
 from mpprobe.report.style import (
     BASELINE_STYLES,
     CONTROL_STYLES,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.errors import MPProbeError
-from mpprobe.probes.study import Study
+from mpprobe.probes.results import Study
 from mpprobe.report.figures import layer_profile, parity, save
 from mpprobe.report.readings import readings
 from mpprobe.structures import write_extxyz

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpprobe.probes.study import Study
+from mpprobe.probes.results import Study
 from mpprobe.probes.tables import ROUNDING
 from mpprobe.report.figures import METRIC_LABELS, best_layer, metric_of, number
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpprobe.probes.study import Study
+from mpprobe.probes.results import Study
 from mpprobe.report.figures import METRIC_LABELS, metric_of, number
 
 if TYPE_CHECKING:
