@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpprobe.probes.scores import Estimate
-
 
 def shuffle_within_species(values: np.ndarray, species: np.ndarray, seed: int = 0) -> np.ndarray:
     """Permute the target among all atoms of the same species.
@@ -22,8 +20,3 @@ def shuffle_within_species(values: np.ndarray, species: np.ndarray, seed: int = 
     shuffled = np.empty_like(values)
     shuffled[np.argsort(species, kind="stable")] = values[np.lexsort((noise, species))]
     return shuffled
-
-
-def selectivity(real: Estimate, control: Estimate) -> Estimate:
-    """Score on the real target less the score on the shuffled one, on the same resamples."""
-    return real - control

@@ -11,6 +11,7 @@ import numpy as np
 from mpprobe.errors import ProbeError
 from mpprobe.probes.ridge import LinearMap, RidgeProbe
 from mpprobe.probes.splits import Split
+from mpprobe.probes.statistics import Statistics
 
 # Rows held in memory at a time: 8,192 rows of 512 features in float64 are 34 MB.
 CHUNK = 8192
@@ -33,11 +34,13 @@ class CrossFit:
         predictions: shaped like the targets, in their unit; NaN where ``scored`` is false.
         scored: (n_atoms,) whether the atom is tested in some fold.
         maps: the map of each fold.
+        probe: what they were solved from, for further maps without another pass.
     """
 
     predictions: np.ndarray
     scored: np.ndarray
     maps: tuple[LinearMap, ...]
+    probe: RidgeProbe
 
     @property
     def penalties(self) -> np.ndarray:
@@ -75,7 +78,7 @@ def cross_predict(
     """
     probe = accumulate(features, targets, split, chunk=chunk)
     maps = tuple(probe.solve(fold.train, penalties, fold.inner) for fold in split.folds)
-    return CrossFit(apply_maps(features, maps, split, chunk=chunk), split.scored, maps)
+    return CrossFit(apply_maps(features, maps, split, chunk=chunk), split.scored, maps, probe)
 
 
 def accumulate(
@@ -112,7 +115,12 @@ def apply_maps(
 
 
 def random_direction_maps(
-    probe: RidgeProbe, split: Split, *, draws: int = 20, seed: int = 0
+    probe: RidgeProbe,
+    split: Split,
+    *,
+    n_targets: int | None = None,
+    draws: int = 20,
+    seed: int = 0,
 ) -> tuple[LinearMap, ...]:
     """The control that may look along one random direction only, for each fold.
 
@@ -122,6 +130,7 @@ def random_direction_maps(
     Args:
         probe: from :func:`accumulate`; no row is read again.
         split: the one it was accumulated with.
+        n_targets: only for the first so many targets t (all by default).
         draws: number of directions; average their *scores* (``Estimate.mean``), since the mean
             of their predictions would look along many directions at once.
         seed: of the directions.
@@ -132,20 +141,21 @@ def random_direction_maps(
     """
     width = probe.statistics().xx.shape[0]
     directions = np.random.default_rng(seed).normal(size=(width, draws))
-    return tuple(_slopes(probe, fold.train, directions) for fold in split.folds)
+    return tuple(
+        _slopes(probe.statistics(fold.train), directions, n_targets) for fold in split.folds
+    )
 
 
-def _slopes(probe: RidgeProbe, cells: Sequence[int], directions: np.ndarray) -> LinearMap:
-    train = probe.statistics(cells)
+def _slopes(train: Statistics, directions: np.ndarray, n_targets: int | None) -> LinearMap:
+    xy, mean_y = train.xy[:, :n_targets], train.mean_y[:n_targets]
     u = train.inverse_scale[:, None] * directions
     variance = ((train.xx @ u) * u).sum(axis=0)
     slope = np.divide(
-        train.xy.T @ u, variance, out=np.zeros((train.xy.shape[1], u.shape[1])), where=variance > 0
+        xy.T @ u, variance, out=np.zeros((xy.shape[1], u.shape[1])), where=variance > 0
     )
     coef = (u[:, None] * slope).reshape(len(u), -1)
     free = np.zeros(coef.shape[1])
-    mean_y = np.repeat(train.mean_y, u.shape[1])
-    return LinearMap(coef, train.mean_x, mean_y, free, free.astype(int))
+    return LinearMap(coef, train.mean_x, np.repeat(mean_y, u.shape[1]), free, free.astype(int))
 
 
 def _chunks(n_rows: int, chunk: int) -> Iterator[slice]:

@@ -15,7 +15,7 @@ from mpprobe.errors import ProbeError, require
 from mpprobe.models.potential import Potential
 from mpprobe.probes.baselines import species_means
 from mpprobe.probes.controls import shuffle_within_species
-from mpprobe.probes.crossfit import accumulate, apply_maps, random_direction_maps
+from mpprobe.probes.crossfit import apply_maps, cross_predict, random_direction_maps
 from mpprobe.probes.results import Settings, Study
 from mpprobe.probes.scores import Estimate, Scorer, Scores
 from mpprobe.probes.sources import (
@@ -243,10 +243,8 @@ class _Run:
             for k in range(SHUFFLES if own else 0)
         ]
         y = np.concatenate([real, *shuffles], axis=-1)
-        ridge = accumulate(source.values, y, split)
-        maps = [ridge.solve(fold.train, inner=fold.inner) for fold in split.folds]
-        found = apply_maps(source.values, maps, split)
-        n = len(targets)
+        fit = cross_predict(source.values, y, split)
+        found, n = fit.predictions, len(targets)
         for i, target in enumerate(targets):
             self._record(source.kind, source, target, split, found[..., i])
             if own:
@@ -254,10 +252,10 @@ class _Run:
                 self._record_mean(SHUFFLED, source, target, split, controls)
                 self.predictions[target.name, split.name, source.layer] = found[..., i]
         if own:
-            maps = random_direction_maps(ridge, split, seed=self.settings.seed)
-            drawn = apply_maps(source.values, maps, split).reshape(*y.shape, -1)
+            maps = random_direction_maps(fit.probe, split, n_targets=n, seed=self.settings.seed)
+            drawn = apply_maps(source.values, maps, split).reshape(*real.shape, -1)
             for i, target in enumerate(targets):
-                pairs = [(y[..., i], drawn[..., i, k]) for k in range(drawn.shape[-1])]
+                pairs = [(real[..., i], drawn[..., i, k]) for k in range(drawn.shape[-1])]
                 self._record_mean(RANDOM_DIRECTION, source, target, split, pairs)
 
     def _species_means(self, targets: Sequence[Target], split: Split) -> None:

@@ -117,20 +117,24 @@ def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     )
 
 
+def model_scores(study: Study, target: str, split: str) -> pd.DataFrame:
+    """The rows of the model's own layers for one target and split, on the whole test set."""
+    s = study.scores
+    return s[
+        (s["target"] == target)
+        & (s["split"] == split)
+        & (s["features"] == "model")
+        & (s["subset"] == "all")
+    ]
+
+
 def best_layer(study: Study, target: str, split: str) -> int:
     """Of the layers asked for, the one with the best score on the whole test set.
 
     Layer 0 knows the species only; it is taken only if nothing else was asked for.
     """
-    rows = study.scores
-    layers = [t for t in study.layers if t > 0] or study.layers
-    rows = rows[
-        (rows["target"] == target)
-        & (rows["split"] == split)
-        & (rows["features"] == "model")
-        & (rows["subset"] == "all")
-        & rows["layer"].isin(layers)
-    ]
+    rows = model_scores(study, target, split)
+    rows = rows[rows["layer"].isin([t for t in study.layers if t > 0] or study.layers)]
     # Where no score is defined, the first one stands for all.
     return int(rows.loc[rows[metric_of(rows)].fillna(-np.inf).idxmax(), "layer"])
 

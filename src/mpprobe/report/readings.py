@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mpprobe.probes.results import Study
 from mpprobe.probes.tables import ROUNDING
-from mpprobe.report.figures import METRIC_LABELS, best_layer, metric_of, number
+from mpprobe.report.figures import METRIC_LABELS, best_layer, metric_of, model_scores, number
 
 
 def readings(study: Study) -> list[str]:
@@ -25,7 +25,8 @@ def reading(study: Study, target: str, split: str) -> str:
             "construction; the scores say nothing about the environment"
         )
     layer = best_layer(study, target, split)
-    row = _row(study, target, split, layer)
+    rows = model_scores(study, target, split)
+    row = rows[rows["layer"] == layer]
     metric = metric_of(row)
     value, low, high = (float(row[c].iloc[0]) for c in (metric, f"{metric}_low", f"{metric}_high"))
     best = f"layer {layer}" if len(study.layers) == 1 else f"best is layer {layer}"
@@ -34,17 +35,6 @@ def reading(study: Study, target: str, split: str) -> str:
     if not low > ROUNDING:
         return f"{start}{numbers}: not clear above zero, so no claim"
     return f"{start}{numbers}; {_against(study, target, split, layer)}"
-
-
-def _row(study: Study, target: str, split: str, layer: int):
-    s = study.scores
-    return s[
-        (s["target"] == target)
-        & (s["split"] == split)
-        & (s["layer"] == layer)
-        & (s["features"] == "model")
-        & (s["subset"] == "all")
-    ]
 
 
 def _against(study: Study, target: str, split: str, layer: int) -> str:
