@@ -21,7 +21,8 @@ def check_potential(
     Layer count and shapes against the irreps; reading features leaves energies and forces
     unchanged; features alone equal features read with energies; site energies add up; batched
     equals single; permutation, translation and rotation, the features turning as their irreps
-    say; forces against finite differences; a one-atom cell and an isolated atom; an identity edit
+    say; the fused path, where there is one, against the reference path; forces against finite
+    differences; a one-atom cell and an isolated atom; an identity edit
     changes nothing and a real edit changes what comes after it; no hook is left behind; the
     structures are not changed.
 
@@ -43,6 +44,7 @@ def check_potential(
     check.batching(atoms)
     for structure in atoms:
         check.symmetries(structure)
+    check.paths_agree(atoms)
     check.forces_are_gradients(atoms[0])
     check.lone_atoms(atoms[0].numbers[0])
     check.edits(atoms)
@@ -188,6 +190,31 @@ class _Check:
                 f"{self.potential.name}: force {force:.6f} eV/Å is not minus the gradient of the "
                 f"energy: finite differences are {difference:.1e} off"
             )
+
+    def paths_agree(self, atoms: list[Atoms]) -> None:
+        """Fused against reference: features relative to their layer's largest, forces in eV/Å."""
+        import torch
+
+        potential = self.potential
+        if not potential.fast:
+            return
+        batch = potential.batch(atoms)
+        fused = potential.run(batch, self.all, forces=True)
+        potential.use_fast(False)
+        try:
+            reference = potential.run(batch, self.all, forces=True)
+        finally:
+            potential.use_fast(True)
+        tolerance = 1e-4 if potential.dtype == torch.float32 else 1e-10
+        pairs = {f"layer {t}": (fused.features[t], reference.features[t]) for t in self.all}
+        for what, (got, expected) in (pairs | {"forces": (fused.forces, reference.forces)}).items():
+            scale = 1.0 if what == "forces" else float(expected.abs().max())
+            error = float((got - expected).abs().max()) / (scale or 1.0)
+            if not error <= tolerance:
+                raise ModelError(
+                    f"{potential.name}: {what}: the fused path is off the reference path by "
+                    f"{error:.2e}, more than {tolerance:.0e}"
+                )
 
     def lone_atoms(self, number: int) -> None:
         cell = Atoms(numbers=[number], cell=np.eye(3) * 3.2 + 0.1, pbc=True)

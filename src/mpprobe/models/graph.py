@@ -49,6 +49,13 @@ class Batch:
         start, end = self.edge_index
         return self.positions[end] - self.positions[start] + self.shifts
 
+    def with_edges(self, edges: np.ndarray) -> Batch:
+        """The same batch with only these edges, given by their indices."""
+        chosen = self.edge_index.new_tensor(edges)
+        parts = {"edge_index": self.edge_index[:, chosen]}
+        parts |= {name: getattr(self, name)[chosen] for name in ("shifts", "unit_shifts")}
+        return replace(self, **parts)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
         """The same batch on ``device``, its lengths in ``dtype``."""
         lengths = ("positions", "shifts", "unit_shifts", "cells")

@@ -11,6 +11,7 @@ import torch
 
 from mpprobe.errors import ModelError, require
 from mpprobe.models.families import is_mace, locate_mace
+from mpprobe.models.fused import pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
@@ -20,6 +21,8 @@ from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_tr
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mpprobe.models.fused.mace import FusedMACE
 
 #: The classes whose forward pass is species embedding, then (interaction, product) pairs.
 SUPPORTED = ("MACE", "ScaleShiftMACE")
@@ -36,7 +39,7 @@ class MACE(Potential):
 
     family = "mace"
 
-    def __init__(self, name, module, *, head, device, dtype, provenance):
+    def __init__(self, name, module, *, head, device, dtype, provenance, fast=True):
         heads = [str(h) for h in getattr(module, "heads", None) or ["Default"]]
         self._head = _check_head(name, heads, head)
         super().__init__(
@@ -55,12 +58,26 @@ class MACE(Potential):
         index = torch.full((max(self.species) + 1,), -1, dtype=torch.int64)
         index[module.atomic_numbers.cpu()] = torch.arange(len(self.species))
         self._element_index = index.to(device)
+        self._fused: FusedMACE | None = None
+        self.use_fast(fast)
+
+    def _fuse(self) -> None:
+        from mpprobe.models.fused.mace import FusedMACE
+
+        self._fused = self._fused or FusedMACE(self.module)
 
     def _tap(self, layer: int) -> Tap:
         block = self.module.node_embedding if layer == 0 else self.module.products[layer - 1]
         return Tap(block, read=lambda output: output, write=lambda output, value: value)
 
     def _site_energies(self, batch: Batch) -> torch.Tensor:
+        if not self.fast:
+            return self._node_energies(batch)
+        pairs = pairs_of(batch, receiver=1, paired=self._fused.paired)
+        with self._fused.exchanged(pairs):
+            return self._node_energies(batch.with_edges(pairs.edges))
+
+    def _node_energies(self, batch: Batch) -> torch.Tensor:
         one_hot = torch.nn.functional.one_hot(
             self._element_index[batch.numbers], num_classes=len(self.species)
         )
@@ -88,11 +105,12 @@ class MACE(Potential):
             device=self.device,
             dtype=self.dtype,
             provenance=self.provenance | {"random_weights_seed": str(seed)},
+            fast=self.fast,
         )
 
 
 def load(
-    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint
+    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint, fast
 ) -> MACE:
     """Load a named MACE model or a model file; see :func:`mpprobe.models.registry.load`."""
     require("mace", f"the MACE model {name}")
@@ -113,6 +131,7 @@ def load(
         device=device,
         dtype=dtype,
         provenance={"checkpoint": file.path.name, "sha256": file.sha256},
+        fast=fast,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpprobe.errors import ModelError
+from mpprobe.models.fused.layout import NotFusable
 from mpprobe.models.graph import Batch, build_batch
 from mpprobe.models.hooks import Edit, Tap, hooked
 from mpprobe.models.irreps import Block, irreps_dim, parse_irreps
@@ -72,10 +73,16 @@ class Potential(ABC):
         layers: all its layers, index 0 first.
         module: the torch module; its parameters don't require gradients.
         provenance: what identifies the weights (SHA-256 of the checkpoint, its path, versions,
-            modal or head, seed of random weights).
+            modal or head, seed of random weights), and the path that forward passes take.
+        fast: whether that is the fused path, see :meth:`use_fast`; ``not_fast`` says why if not.
+        recipe: arguments with which :func:`mpprobe.load` makes the same potential in another
+            process; None for one that was made otherwise.
     """
 
     family: str
+    fast = False
+    not_fast = ""
+    recipe: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -97,6 +104,45 @@ class Potential(ABC):
         self.device = device
         self.dtype = dtype
         self.provenance = dict(provenance)
+
+    def use_fast(self, on: bool = True) -> bool:
+        """Take the fused path if there is one for this potential, or the reference path.
+
+        Both read the same weights and give the same numbers to rounding. Without a fused path the
+        reference path is kept, and :attr:`not_fast` says why.
+
+        Returns:
+            Whether forward passes take the fused path from now on.
+        """
+        self.fast, self.not_fast = False, "it is switched off"
+        if on:
+            try:
+                self._check_fusable()
+                self._fuse()
+            except NotFusable as reason:
+                self.not_fast = str(reason)
+            else:
+                self.fast, self.not_fast = True, ""
+        self.provenance["path"] = "fused" if self.fast else "reference"
+        if self.recipe is not None:
+            self.recipe = {**self.recipe, "fast": on}
+        return self.fast
+
+    def _check_fusable(self) -> None:
+        if self.device.type != "cpu":
+            raise NotFusable(f"it is for CPUs, and this model is on {self.device}")
+        try:
+            import numba  # noqa: F401
+        except ImportError:
+            raise NotFusable("it needs numba, which isn't installed") from None
+
+    def _fuse(self) -> None:
+        """Build the fused path, once; a family that has one overrides this.
+
+        Raises:
+            NotFusable: there is none for this model.
+        """
+        raise NotFusable("its family has none")
 
     @abstractmethod
     def _tap(self, layer: int) -> Tap:

@@ -63,6 +63,7 @@ def load(
     modal: str | None = None,
     head: str | None = None,
     trust_checkpoint: bool = False,
+    fast: bool = True,
 ) -> Potential:
     """Load a potential by name, by path, or as ``random:MODEL[:SEED]``.
 
@@ -75,36 +76,47 @@ def load(
         modal: the fidelity, for multi-fidelity SevenNet models.
         head: the head, for multi-head MACE models.
         trust_checkpoint: load a file that can run code even if it isn't a known one.
+        fast: take the fused path where there is one, see :meth:`Potential.use_fast`.
 
     Raises:
         ModelError: an unknown name, an unreadable file, or one that can't be hooked.
         TrustError: a file that can run code, neither known nor trusted.
         MissingPackageError: the family's package isn't installed.
     """
+    options = {"device": device, "dtype": dtype, "modal": modal, "head": head,
+               "trust_checkpoint": trust_checkpoint, "fast": fast}  # fmt: skip
     text = str(model)
     if text.lower().startswith("random:"):
-        return _load_random(text, device=device, dtype=dtype, modal=modal, head=head,
-                            trust_checkpoint=trust_checkpoint)  # fmt: skip
-    family, source = _resolve(text)
+        return _load_random(text, **options)
+    return _load_trained(text, **options)
+
+
+def _load_trained(text: str, *, device: str, dtype: str | None, **options) -> Potential:
     from mpprobe.models.options import check_dtype, pick_device
 
-    return resolve_reference(family.load)(
+    family, source = _resolve(text)
+    named = isinstance(source, ModelSpec)
+    potential = resolve_reference(family.load)(
         source,
-        name=source.name if isinstance(source, ModelSpec) else Path(text).name,
+        name=source.name if named else Path(text).name,
         device=pick_device(device),
         dtype=check_dtype(dtype),
-        modal=modal,
-        head=head,
-        trust_checkpoint=trust_checkpoint,
+        **options,
     )
+    model = source.name if named else str(Path(text).absolute())
+    potential.recipe = {"model": model, "device": device, "dtype": dtype, **options}
+    return potential
 
 
 def _load_random(text: str, **options) -> Potential:
     match = re.fullmatch(r"random:(.+?)(?::(\d+))?", text, flags=re.IGNORECASE)
     if match is None:
         raise ModelError(f"{text}: write random:MODEL or random:MODEL:SEED, SEED a whole number")
-    name, seed = match.groups()
-    return load(name, **options).randomised(int(seed or 0))
+    name, seed = match.group(1), int(match.group(2) or 0)
+    trained = load(name, **options)
+    potential = trained.randomised(seed)
+    potential.recipe = {**trained.recipe, "model": f"random:{trained.recipe['model']}:{seed}"}
+    return potential
 
 
 def _resolve(text: str) -> tuple[Family, ModelSpec | CheckpointFile]:

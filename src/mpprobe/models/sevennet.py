@@ -10,6 +10,7 @@ import torch
 
 from mpprobe.errors import ModelError, require
 from mpprobe.models.families import is_sevennet, locate_sevennet
+from mpprobe.models.fused import PAIRS, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
@@ -35,7 +36,9 @@ class SevenNet(Potential):
 
     family = "sevennet"
 
-    def __init__(self, name, checkpoint, *, modal, device, dtype, provenance, module=None):
+    def __init__(
+        self, name, checkpoint, *, modal, device, dtype, provenance, module=None, fast=True
+    ):
         config = checkpoint.config
         self._checkpoint = checkpoint
         self._modal = _check_modal(name, config, modal)
@@ -50,13 +53,30 @@ class SevenNet(Potential):
             dtype=dtype or torch.float32,
             provenance=provenance | ({"modal": modal} if modal else {}),
         )
+        self._fused: dict[str, torch.nn.Module] = {}
+        self.use_fast(fast)
+
+    def _fuse(self) -> None:
+        from mpprobe.models.fused.sevennet import fused_modules
+
+        self._fused = self._fused or fused_modules(self.module)
+
+    @property
+    def _sequence(self) -> dict[str, torch.nn.Module]:
+        """The modules that a forward pass goes through."""
+        return self._fused if self.fast else self.module._modules
 
     def _tap(self, layer: int) -> Tap:
         name = "onehot_to_feature_x" if layer == 0 else f"{layer - 1}_equivariant_gate"
-        return Tap(self.module._modules[name], _read_x, _write_x)
+        return Tap(self._sequence[name], _read_x, _write_x)
 
     def _site_energies(self, batch: Batch) -> torch.Tensor:
-        data: dict[str, Any] = {
+        data: dict[str, Any] = {}
+        if self.fast:
+            pairs = pairs_of(batch)
+            data[PAIRS] = pairs
+            batch = batch.with_edges(pairs.edges)
+        data |= {
             "x": batch.numbers,
             "atomic_numbers": batch.numbers,
             "pos": batch.positions,
@@ -69,7 +89,10 @@ class SevenNet(Potential):
             data["modal_type"] = torch.full(
                 (batch.n_frames,), self._modal, dtype=torch.int64, device=self.device
             )
-        return self.module(data)["atomic_energy"].reshape(-1)
+        data = self.module._preprocess(data)
+        for module in self._sequence.values():
+            data = module(data)
+        return data["atomic_energy"].reshape(-1)
 
     def randomised(self, seed: int = 0) -> SevenNet:
         """The same architecture with weights drawn as sevenn draws them before training."""
@@ -94,11 +117,12 @@ class SevenNet(Potential):
             dtype=self.dtype,
             provenance=self.provenance | {"random_weights_seed": str(seed)},
             module=fresh,
+            fast=self.fast,
         )
 
 
 def load(
-    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint
+    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint, fast
 ) -> SevenNet:
     """Load a named SevenNet or a checkpoint file; see :func:`mpprobe.models.registry.load`."""
     require("sevenn", f"the SevenNet model {name}")
@@ -114,6 +138,7 @@ def load(
         device=device,
         dtype=dtype,
         provenance={"checkpoint": file.path.name, "sha256": file.sha256},
+        fast=fast,
     )
 
 

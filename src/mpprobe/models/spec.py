@@ -55,7 +55,8 @@ class Family:
     Attributes:
         name: of the family.
         package: what must be importable for it.
-        load: module:function(source, *, name, device, dtype, modal, head, trust_checkpoint)
+        load: module:function(source, *, name, device, dtype, modal, head, trust_checkpoint,
+            fast)
             returning a Potential; ``source`` is a ModelSpec or a CheckpointFile.
         recognises: module:function(CheckpointFile) saying whether a file is of this family.
         models: its named models.

@@ -1,0 +1,97 @@
+"""Compiling a convolution's kernels once for all processes, and running them on all threads."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from mpprobe.models.fused.layout import Layout
+from mpprobe.models.fused.source import kernel_source
+
+
+@cache
+def kernels(layout: Layout) -> SimpleNamespace:
+    """The ``forward`` and ``backward`` functions of a convolution.
+
+    They are compiled when they first meet a dtype, in seconds. Numba keeps the machine code beside
+    the source text in :func:`cache_folder`, for the next process; where that can't be written,
+    every process compiles anew.
+    """
+    source = kernel_source(layout)
+    place = _write(source)
+    # Numba's cache imports the module that a function says it is from.
+    scope: dict[str, object] = {"CACHE": place is not None, "__name__": __name__}
+    name = str(place or f"<mpprobe kernel {_digest(source)}>")
+    if place is None:
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    # What runs is the text made just now, whatever the file may hold.
+    exec(compile(source, name, "exec"), scope)
+    return SimpleNamespace(forward=scope["forward"], backward=scope["backward"])
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``MPPROBE_CACHE_DIR``, or mpprobe in the user's cache."""
+    own = os.environ.get("MPPROBE_CACHE_DIR")
+    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(shared) / "mpprobe"
+
+
+def _write(source: str) -> Path | None:
+    """The source text as a file, which is what Numba's cache goes by; None if it can't be."""
+    try:
+        folder = cache_folder() / "kernels"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"convolution_{_digest(source)}.py"
+        if not path.is_file() or path.read_text(encoding="utf-8") != source:
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False
+            ) as beside:
+                beside.write(source)
+            os.replace(beside.name, path)
+    except (OSError, RuntimeError):  # read-only, full, or no home folder
+        return None
+    return path
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def shares(weights: np.ndarray, n: int) -> list[tuple[int, int]]:
+    """Cut a sequence into at most ``n`` runs of about the same total weight.
+
+    Args:
+        weights: cumulative, from 0 to the total, shape (length + 1,).
+        n: number of runs wanted; empty ones are left out.
+    """
+    total = int(weights[-1])
+    cuts = np.searchsorted(weights, [total * k // n for k in range(1, n)])
+    bounds = [0, *cuts.tolist(), len(weights) - 1]
+    return [(start, stop) for start, stop in pairwise(bounds) if stop > start]
+
+
+def in_threads(task: Callable[..., None], arguments: Sequence[tuple]) -> None:
+    """``task(*a)`` for each of the arguments at once; the kernels release Python's lock."""
+    if len(arguments) == 1:
+        task(*arguments[0])
+        return
+    others = [_pool(os.getpid(), len(arguments) - 1).submit(task, *a) for a in arguments[1:]]
+    task(*arguments[0])
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool(process: int, n: int) -> ThreadPoolExecutor:
+    """Threads don't survive a fork, so every process has its own."""
+    return ThreadPoolExecutor(n, thread_name_prefix="mpprobe")

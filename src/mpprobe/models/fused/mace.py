@@ -1,0 +1,118 @@
+"""The fused path of MACE: parts of its interaction blocks, exchanged for a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from mpprobe.models.fused.convolution import Convolution
+from mpprobe.models.fused.irreps import (
+    ByIrrep,
+    LinearByIrrep,
+    Radial,
+    SpeciesLinear,
+    join,
+    names,
+    rows,
+    split,
+)
+from mpprobe.models.fused.layout import NotFusable, read_layout
+from mpprobe.models.fused.pairs import Pairs
+
+#: Blocks in which an edge counts by its length only, apart from the spherical harmonics.
+UNDIRECTED = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
+#: Blocks that also sum a density over the edges that a node receives along.
+DIRECTED = (
+    "RealAgnosticDensityInteractionBlock",
+    "RealAgnosticDensityResidualInteractionBlock",
+)
+
+
+@dataclass
+class _Graph:
+    """The pairs of the forward pass under way; mace passes on tensors only."""
+
+    pairs: Pairs | None = None
+
+
+class _Product(torch.nn.Module):
+    """Stands for ``conv_tp`` as mace calls fused ones: gather, product and scatter in one."""
+
+    def __init__(self, block: torch.nn.Module, radial: Radial, graph: _Graph) -> None:
+        super().__init__()
+        product = block.conv_tp
+        if len(names(product.irreps_in1)) != len(product.irreps_in1):
+            raise NotFusable("node features come in several blocks of one irrep")
+        self.convolution = Convolution(*read_layout(product))
+        self.radial, self.graph = radial, graph
+        self.irreps_in, self.out = product.irreps_in1, names(product.irreps_out)
+
+    def forward(self, x, sh, hidden, edge_index) -> ByIrrep:
+        messages = self.convolution(
+            self.graph.pairs, rows(split(x, self.irreps_in)), sh, hidden, self.radial.matrix()
+        )
+        return dict(zip(self.out, messages, strict=True))
+
+
+class _Linear(LinearByIrrep):
+    """Stands for ``linear``: from messages by irrep to e3nn's layout."""
+
+    def forward(self, features: ByIrrep) -> torch.Tensor:
+        return join(super().forward(features), self.irreps_out)
+
+
+@dataclass
+class FusedMACE:
+    """A MACE model with parts of its interactions exchanged while a forward pass runs.
+
+    Attributes:
+        module: the model; between passes it is as it was.
+        paired: whether it can be given every pair of neighbours once, instead of all edges.
+
+    Raises:
+        NotFusable: one of its interactions isn't of a kind known here.
+    """
+
+    module: torch.nn.Module
+    paired: bool = False
+    _parts: list[dict[str, torch.nn.Module]] = field(default_factory=list)
+    _graph: _Graph = field(default_factory=_Graph)
+
+    def __post_init__(self) -> None:
+        kinds = {type(block).__name__ for block in self.module.interactions}
+        if unknown := kinds - {*UNDIRECTED, *DIRECTED}:
+            raise NotFusable(f"its interactions are {', '.join(sorted(unknown))}")
+        self.paired = kinds <= {*UNDIRECTED} and not hasattr(self.module, "pair_repulsion")
+        self._parts = [self._fused(block) for block in self.module.interactions]
+
+    def _fused(self, block: torch.nn.Module) -> dict[str, torch.nn.Module]:
+        radial = Radial(block.conv_tp_weights)
+        linear = _Linear(block.linear)
+        if set(linear.reached) != set(names(linear.irreps_out)):
+            raise NotFusable("its messages lack an irrep that is expected of them")
+        return {
+            "conv_tp_weights": radial,
+            "conv_tp": _Product(block, radial, self._graph),
+            "linear": linear,
+            "skip_tp": SpeciesLinear(block.skip_tp),
+        }
+
+    @contextmanager
+    def exchanged(self, pairs: Pairs) -> Iterator[None]:
+        """The model as it runs on these pairs."""
+        blocks = list(self.module.interactions)
+        originals = [{name: block._modules[name] for name in self._parts[0]} for block in blocks]
+        self._graph.pairs = pairs
+        try:
+            for block, parts in zip(blocks, self._parts, strict=True):
+                block._modules.update(parts)
+                block.conv_fusion = True
+            yield
+        finally:
+            for block, parts in zip(blocks, originals, strict=True):
+                block._modules.update(parts)
+                del block.conv_fusion
+            self._graph.pairs = None

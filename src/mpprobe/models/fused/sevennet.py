@@ -1,0 +1,149 @@
+"""The fused path of SevenNet: one module for each message-passing layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mpprobe.models.fused.convolution import Convolution
+from mpprobe.models.fused.irreps import (
+    ByIrrep,
+    GateByIrrep,
+    LinearByIrrep,
+    Radial,
+    SpeciesLinear,
+    names,
+    rows,
+    split,
+)
+from mpprobe.models.fused.layout import NotFusable, read_layout
+from mpprobe.models.fused.pairs import PAIRS
+
+#: A layer's modules in the order in which sevenn runs them; the gate's output is the layer's.
+PARTS = (
+    "self_connection_intro", "self_interaction_1", "convolution",
+    "self_interaction_2", "self_connection_outro", "equivariant_gate",
+)  # fmt: skip
+
+
+class FusedLayer(torch.nn.Module):
+    """A SevenNet layer from node features to node features, both in e3nn's layout.
+
+    Expects :data:`PAIRS` in the data, and one row of edge embedding and spherical harmonics for
+    each pair.
+
+    Args:
+        parts: the layer's modules, by the names in :data:`PARTS`.
+
+    Raises:
+        NotFusable: one of them computes something else than expected here.
+    """
+
+    def __init__(self, parts: dict[str, torch.nn.Module]) -> None:
+        super().__init__()
+        _check_parts(parts)
+        convolution = parts["convolution"]
+        self.intro, self.interaction = parts["self_connection_intro"], parts["self_interaction_1"]
+        self.filter = convolution
+        self.convolution = Convolution(*read_layout(convolution.convolution))
+        self.radial = Radial(convolution.weight_nn)
+        self.connection = _connection(parts["self_connection_intro"])
+        self.before = LinearByIrrep(parts["self_interaction_1"].linear)
+        self.after = LinearByIrrep(parts["self_interaction_2"].linear)
+        self.gate = GateByIrrep(parts["equivariant_gate"].gate)
+        _check_irreps(convolution.convolution, self.before, self.after)
+
+    def forward(self, data: dict[str, Any]) -> dict[str, Any]:
+        convolution = self.filter
+        features = split(data["x"], convolution.convolution.irreps_in1)
+        if isinstance(self.connection, SpeciesLinear):
+            by_species = self.connection(data["x"], data[self.intro.key_operand])
+            connection = split(by_species, self.connection.irreps_out)
+        else:
+            connection = self.connection(features)
+        modal = self._modal(data)
+        messages = self.convolution(
+            data[PAIRS],
+            rows(self.before(_with_modal(features, modal))),
+            data[convolution.key_filter],
+            self.radial(data[convolution.key_weight_input]),
+            self.radial.matrix(),
+        )
+        messages = dict(zip(names(convolution.convolution.irreps_out), messages, strict=True))
+        # The messages are divided by the denominator after the linear map, where they are fewer.
+        denominator = convolution.denominator
+        update = self.after(_with_modal(messages, None if modal is None else modal * denominator))
+        update = {name: block / denominator for name, block in update.items()}
+        data["x"] = self.gate(
+            update | {name: update[name] + connection[name] for name in connection}
+        )
+        return data
+
+    def _modal(self, data: dict[str, Any]) -> torch.Tensor | None:
+        """One-hot fidelity of each node, (n_nodes, 1, n_modals), where the linear maps take it."""
+        linear = self.interaction
+        if linear.num_modalities <= 1:
+            return None
+        one_hot = data[linear.key_modal_attr].reshape(-1, linear.num_modalities)
+        return one_hot[data["batch"]].to(data["x"].dtype).unsqueeze(1)
+
+
+def fused_modules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The model's modules in order, each layer's six replaced by one under its gate's name.
+
+    Raises:
+        NotFusable: the model holds a layer that can't be.
+    """
+    names = list(module._modules)
+    fused: dict[str, torch.nn.Module] = {}
+    for name in names:
+        layer, _, part = name.partition("_")
+        if not (layer.isdigit() and part in PARTS):
+            fused[name] = module._modules[name]
+        elif part == PARTS[-1]:
+            held = {p: module._modules.get(f"{layer}_{p}") for p in PARTS}
+            if None in held.values():
+                raise NotFusable(f"layer {layer} lacks one of {', '.join(PARTS)}")
+            fused[name] = FusedLayer(held)
+    return fused
+
+
+def _connection(intro: torch.nn.Module) -> LinearByIrrep | SpeciesLinear:
+    """sevenn's two self-connections: one linear map, or one for each species."""
+    if type(intro).__name__ == "SelfConnectionIntro":
+        return SpeciesLinear(intro.fc_tensor_product)
+    return LinearByIrrep(intro.linear)
+
+
+def _with_modal(features: ByIrrep, modal: torch.Tensor | None) -> ByIrrep:
+    """sevenn appends the fidelity to the scalars that its linear maps take."""
+    if modal is None:
+        return features
+    return features | {"0e": torch.cat([features["0e"], modal], dim=2)}
+
+
+def _check_irreps(product, before: LinearByIrrep, after: LinearByIrrep) -> None:
+    """The maps around the convolution speak of the same channels in the same order."""
+    if str(before.irreps_out) != str(product.irreps_in1) or len(names(product.irreps_in1)) != len(
+        product.irreps_in1
+    ):
+        raise NotFusable("node features come in several blocks of one irrep")
+    if set(after.reached) != set(names(after.irreps_out)):
+        raise NotFusable("its messages lack an irrep that the gate expects")
+
+
+def _check_parts(parts: dict[str, torch.nn.Module]) -> None:
+    kinds = {
+        "self_connection_intro": ("SelfConnectionLinearIntro", "SelfConnectionIntro"),
+        "self_interaction_1": ("IrrepsLinear",),
+        "convolution": ("IrrepsConvolution",),
+        "self_interaction_2": ("IrrepsLinear",),
+        "self_connection_outro": ("SelfConnectionOutro",),
+        "equivariant_gate": ("EquivariantGate",),
+    }
+    for part, kind in kinds.items():
+        if type(parts[part]).__name__ not in kind:
+            raise NotFusable(f"its {part} is a {type(parts[part]).__name__}")
+    if parts["convolution"].is_parallel:
+        raise NotFusable("it is laid out for parallel LAMMPS")
