@@ -26,6 +26,18 @@ def models(
         typer.echo(json.dumps([_record(f, s) for f, s in entries], indent=1))
         return
     _print_table([_record(f, s) for f, s in entries])
+    for family in dict.fromkeys(family for family, _ in entries):
+        stdout().print(f"{family.name}: {_speed(family)}", soft_wrap=True)
+
+
+def _speed(family) -> str:
+    """Which kernels forward passes take, on a CPU and on CUDA; ``--no-fast`` takes neither."""
+    on_cpu = "fused kernels" if family.fused_on_cpu else "as its package runs it"
+    on_cuda = [
+        f"{a.name} ({'installed' if a.available else 'not installed'})" for a in family.accelerators
+    ]
+    note = f"; {family.note}" if family.note else ""
+    return f"on a CPU {on_cpu}; on CUDA {', '.join(on_cuda) or 'as its package runs it'}{note}"
 
 
 def _record(family, spec) -> dict:
@@ -45,6 +57,8 @@ def _record(family, spec) -> dict:
         "training_set": spec.training_set,
         "source": spec.source,
         "available": spec.available,
+        "fused_on_cpu": family.fused_on_cpu,
+        "accelerators": {a.name: a.available for a in family.accelerators},
     }
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from mpprobe.models.spec import Family, ModelSpec
+from mpprobe.models.spec import Accelerator, Family, ModelSpec
 
 _SEVENN_L2 = ("128x0e", *["128x0e+64x1e+32x2e"] * 4, "128x0e")
 _SEVENN_L3 = ("128x0e", *["128x0e+64x1e+32x2e+32x3e"] * 4, "128x0e")
@@ -136,6 +136,13 @@ _MACE_MODELS = (
     ),
 )  # fmt: skip
 
+#: Those that sevenn builds its convolutions with; the node features keep e3nn's layout.
+SEVENNET_ACCELERATORS = (
+    Accelerator("FlashTP", "flashTP_e3nn"),
+    Accelerator("OpenEquivariance", "openequivariance"),
+    Accelerator("cuEquivariance", "cuequivariance_torch"),
+)
+
 BUILT_IN = (
     Family(
         name="sevennet",
@@ -143,6 +150,8 @@ BUILT_IN = (
         load="mpprobe.models.sevennet:load",
         recognises="mpprobe.models.families:is_sevennet",
         models=_IN_WHEEL + _SEVENN_DOWNLOADS,
+        fused_on_cpu=True,
+        accelerators=SEVENNET_ACCELERATORS,
     ),
     Family(
         name="mace",
@@ -150,6 +159,9 @@ BUILT_IN = (
         load="mpprobe.models.mace:load",
         recognises="mpprobe.models.families:is_mace",
         models=_MACE_MODELS,
+        fused_on_cpu=True,
+        note="mace's conversions to cuEquivariance and OpenEquivariance copy parameters only, "
+        "which gives wrong numbers under e3nn 0.5: not used",
     ),
 )
 

@@ -11,7 +11,7 @@ import torch
 
 from mpprobe.errors import ModelError, require
 from mpprobe.models.families import is_mace, locate_mace
-from mpprobe.models.fused import pairs_of
+from mpprobe.models.fused import check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
@@ -61,10 +61,12 @@ class MACE(Potential):
         self._fused: FusedMACE | None = None
         self.use_fast(fast)
 
-    def _fuse(self) -> None:
+    def _fuse(self) -> str:
         from mpprobe.models.fused.mace import FusedMACE
 
+        check_cpu(self.device)
         self._fused = self._fused or FusedMACE(self.module)
+        return "fused"
 
     def _tap(self, layer: int) -> Tap:
         block = self.module.node_embedding if layer == 0 else self.module.products[layer - 1]

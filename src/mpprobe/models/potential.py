@@ -114,30 +114,21 @@ class Potential(ABC):
         Returns:
             Whether forward passes take the fused path from now on.
         """
-        self.fast, self.not_fast = False, "it is switched off"
+        self.fast, self.not_fast, path = False, "it is switched off", "reference"
         if on:
             try:
-                self._check_fusable()
-                self._fuse()
+                path = self._fuse()
             except NotFusable as reason:
                 self.not_fast = str(reason)
             else:
                 self.fast, self.not_fast = True, ""
-        self.provenance["path"] = "fused" if self.fast else "reference"
+        self.provenance["path"] = path
         if self.recipe is not None:
             self.recipe = {**self.recipe, "fast": on}
         return self.fast
 
-    def _check_fusable(self) -> None:
-        if self.device.type != "cpu":
-            raise NotFusable(f"it is for CPUs, and this model is on {self.device}")
-        try:
-            import numba  # noqa: F401
-        except ImportError:
-            raise NotFusable("it needs numba, which isn't installed") from None
-
-    def _fuse(self) -> None:
-        """Build the fused path, once; a family that has one overrides this.
+    def _fuse(self) -> str:
+        """Build the fused path, once, and name it; a family that has one overrides this.
 
         Raises:
             NotFusable: there is none for this model.

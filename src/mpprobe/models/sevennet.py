@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mpprobe.errors import ModelError, require
-from mpprobe.models.families import is_sevennet, locate_sevennet
-from mpprobe.models.fused import PAIRS, pairs_of
+from mpprobe.models.families import SEVENNET_ACCELERATORS, is_sevennet, locate_sevennet
+from mpprobe.models.fused import PAIRS, check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
@@ -56,10 +56,24 @@ class SevenNet(Potential):
         self._fused: dict[str, torch.nn.Module] = {}
         self.use_fast(fast)
 
-    def _fuse(self) -> None:
+    def _fuse(self) -> str:
+        if not self._fused:
+            self._path, self._fused = self._fused_modules()
+        return self._path
+
+    def _fused_modules(self) -> tuple[str, dict[str, torch.nn.Module]]:
+        """The name of the fused path, and the modules that it goes through."""
+        if self.device.type == "cuda":
+            from mpprobe.models.fused.cuda import accelerated_modules
+
+            def build(changes: dict[str, Any]) -> torch.nn.Module:
+                return _new_module(self._checkpoint, changes)
+
+            return accelerated_modules(self.module, build, SEVENNET_ACCELERATORS)
         from mpprobe.models.fused.sevennet import fused_modules
 
-        self._fused = self._fused or fused_modules(self.module)
+        check_cpu(self.device)
+        return "fused", fused_modules(self.module)
 
     @property
     def _sequence(self) -> dict[str, torch.nn.Module]:
@@ -72,7 +86,7 @@ class SevenNet(Potential):
 
     def _site_energies(self, batch: Batch) -> torch.Tensor:
         data: dict[str, Any] = {}
-        if self.fast:
+        if self.fast and self.device.type == "cpu":
             pairs = pairs_of(batch)
             data[PAIRS] = pairs
             batch = batch.with_edges(pairs.edges)
@@ -229,11 +243,14 @@ def _sevenn_reads(path: Path | str) -> Iterator[None]:
         ) from error
 
 
-def _new_module(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:
+def _new_module(
+    checkpoint: SevenNetCheckpoint, changes: dict[str, Any] | None = None
+) -> torch.nn.Module:
+    """A model of the checkpoint's configuration, its weights freshly drawn."""
     from sevenn.model_build import build_E3_equivariant_model
 
     with quiet_library():
-        return build_E3_equivariant_model(checkpoint.config)
+        return build_E3_equivariant_model(checkpoint.config | (changes or {}))
 
 
 def _prepare(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:

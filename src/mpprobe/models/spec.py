@@ -49,6 +49,26 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class Accelerator:
+    """Another package's kernels for the convolutions, with which hooks still see all features.
+
+    Attributes:
+        name: what it is called.
+        package: what must be importable for it.
+    """
+
+    name: str
+    package: str
+
+    @property
+    def available(self) -> bool:
+        """Whether the package is installed; it may still need a device that isn't there."""
+        from importlib.util import find_spec
+
+        return find_spec(self.package) is not None
+
+
+@dataclass(frozen=True)
 class Family:
     """A kind of potential: how its checkpoints are recognised and loaded.
 
@@ -56,10 +76,12 @@ class Family:
         name: of the family.
         package: what must be importable for it.
         load: module:function(source, *, name, device, dtype, modal, head, trust_checkpoint,
-            fast)
-            returning a Potential; ``source`` is a ModelSpec or a CheckpointFile.
+            fast) returning a Potential; ``source`` is a ModelSpec or a CheckpointFile.
         recognises: module:function(CheckpointFile) saying whether a file is of this family.
         models: its named models.
+        fused_on_cpu: whether it has mpprobe's fused path.
+        accelerators: on CUDA, in the order in which they are tried.
+        note: on CUDA, what else to know.
     """
 
     name: str
@@ -67,3 +89,6 @@ class Family:
     load: str
     recognises: str
     models: tuple[ModelSpec, ...] = ()
+    fused_on_cpu: bool = False
+    accelerators: tuple[Accelerator, ...] = ()
+    note: str = ""

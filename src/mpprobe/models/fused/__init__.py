@@ -1,6 +1,6 @@
-"""The fast path: convolutions fused into one kernel each, for CPUs."""
+"""The fast path: convolutions fused into one kernel each."""
 
-from mpprobe.models.fused.layout import NotFusable
+from mpprobe.models.fused.layout import NotFusable, check_cpu
 from mpprobe.models.fused.pairs import PAIRS, Pairs, pairs_of
 
-__all__ = ["PAIRS", "NotFusable", "Pairs", "pairs_of"]
+__all__ = ["PAIRS", "NotFusable", "Pairs", "check_cpu", "pairs_of"]

@@ -18,6 +18,20 @@ class NotFusable(Exception):  # noqa: N818 - not a user's error: the reference p
     """Why a tensor product can't be fused."""
 
 
+def check_cpu(device: torch.device) -> None:
+    """Whether the kernels of this package can run.
+
+    Raises:
+        NotFusable: not on this device, or numba is missing.
+    """
+    if device.type != "cpu":
+        raise NotFusable(f"it is for CPUs, and this model is on {device}")
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        raise NotFusable("it needs numba, which isn't installed") from None
+
+
 @dataclass(frozen=True)
 class Block:
     """Consecutive channels of one irrep.
