@@ -7,6 +7,7 @@ the weights of the e3nn module it stands for when it runs, so that a changed wei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -121,6 +122,25 @@ def _pieces(linear: torch.nn.Module, name: str) -> list[list[Piece]]:
     ]
 
 
+def by_species(
+    function: Callable[[torch.Tensor, int], torch.Tensor], x: torch.Tensor, one_hot: torch.Tensor
+) -> torch.Tensor:
+    """``function(rows, species)`` of the rows of each species, put back in their order.
+
+    Args:
+        function: keeps the number of rows.
+        x: (n_nodes, ...)
+        one_hot: (n_nodes, n_species)
+    """
+    kinds, which = one_hot.argmax(dim=1).unique(return_inverse=True)
+    if len(kinds) == 1:
+        return function(x, kinds.item())
+    order = which.argsort(stable=True)
+    parts = x[order].split(which.bincount().tolist())
+    done = [function(part, kind) for part, kind in zip(parts, kinds.tolist(), strict=True)]
+    return torch.cat(done)[order.argsort()]
+
+
 class SpeciesLinear(torch.nn.Module):
     """e3nn's ``FullyConnectedTensorProduct`` of features with a one-hot species.
 
@@ -142,12 +162,7 @@ class SpeciesLinear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, one_hot: torch.Tensor) -> torch.Tensor:
         """From and to e3nn's layout; ``one_hot`` has shape (n_nodes, n_species)."""
-        kinds, which = one_hot.argmax(dim=1).unique(return_inverse=True)
-        order = which.argsort(stable=True)
-        sizes = which.bincount().tolist()
-        parts = x[order].split(sizes) if len(sizes) > 1 else [x]
-        done = [self._one(part, kind) for part, kind in zip(parts, kinds.tolist(), strict=True)]
-        return torch.cat(done)[order.argsort()] if len(sizes) > 1 else done[0]
+        return by_species(self._one, x, one_hot)
 
     def _one(self, x: torch.Tensor, kind: int) -> torch.Tensor:
         slices = self.irreps_in.slices()

@@ -1,4 +1,4 @@
-"""The fused path of MACE: parts of its interaction blocks, exchanged for a forward pass."""
+"""The fused path of MACE: parts of its blocks, exchanged for a forward pass."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from mpprobe.models.fused.contraction import SymmetricContraction
 from mpprobe.models.fused.convolution import Convolution
 from mpprobe.models.fused.irreps import (
     ByIrrep,
@@ -66,7 +67,7 @@ class _Linear(LinearByIrrep):
 
 @dataclass
 class FusedMACE:
-    """A MACE model with parts of its interactions exchanged while a forward pass runs.
+    """A MACE model with parts of its blocks exchanged while a forward pass runs.
 
     Attributes:
         module: the model; between passes it is as it was.
@@ -78,7 +79,9 @@ class FusedMACE:
 
     module: torch.nn.Module
     paired: bool = False
-    _parts: list[dict[str, torch.nn.Module]] = field(default_factory=list)
+    _exchange: list[tuple[torch.nn.Module, dict[str, torch.nn.Module]]] = field(
+        default_factory=list
+    )
     _graph: _Graph = field(default_factory=_Graph)
 
     def __post_init__(self) -> None:
@@ -86,9 +89,12 @@ class FusedMACE:
         if unknown := kinds - {*UNDIRECTED, *DIRECTED}:
             raise NotFusable(f"its interactions are {', '.join(sorted(unknown))}")
         self.paired = kinds <= {*UNDIRECTED} and not hasattr(self.module, "pair_repulsion")
-        self._parts = [self._fused(block) for block in self.module.interactions]
+        self._exchange = [(block, self._interaction(block)) for block in self.module.interactions]
+        for block in self.module.products:
+            contraction = SymmetricContraction(block.symmetric_contractions)
+            self._exchange.append((block, {"symmetric_contractions": contraction}))
 
-    def _fused(self, block: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    def _interaction(self, block: torch.nn.Module) -> dict[str, torch.nn.Module]:
         radial = Radial(block.conv_tp_weights)
         linear = _Linear(block.linear)
         if set(linear.reached) != set(names(linear.irreps_out)):
@@ -103,16 +109,18 @@ class FusedMACE:
     @contextmanager
     def exchanged(self, pairs: Pairs) -> Iterator[None]:
         """The model as it runs on these pairs."""
-        blocks = list(self.module.interactions)
-        originals = [{name: block._modules[name] for name in self._parts[0]} for block in blocks]
+        originals = [{name: b._modules[name] for name in parts} for b, parts in self._exchange]
+        interactions = list(self.module.interactions)
         self._graph.pairs = pairs
         try:
-            for block, parts in zip(blocks, self._parts, strict=True):
+            for block, parts in self._exchange:
                 block._modules.update(parts)
-                block.conv_fusion = True
+            for block in interactions:
+                block.conv_fusion = True  # how mace calls a product that gathers and scatters
             yield
         finally:
-            for block, parts in zip(blocks, originals, strict=True):
+            for (block, _), parts in zip(self._exchange, originals, strict=True):
                 block._modules.update(parts)
-                del block.conv_fusion
+            for block in interactions:
+                vars(block).pop("conv_fusion", None)
             self._graph.pairs = None
