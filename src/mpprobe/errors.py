@@ -31,6 +31,10 @@ class TargetError(MPProbeError):
     """An unknown target, or one that a structure can't supply."""
 
 
+class StoreError(MPProbeError):
+    """A store of node features that is damaged, incomplete, or of another configuration."""
+
+
 class ProbeError(MPProbeError):
     """A probe, split or score that can't be computed from what was given."""
 
@@ -45,6 +49,7 @@ _INSTALL = {
     "sevenn": 'pip install "mpprobe[sevenn]"',
     "mace": 'pip install "mpprobe[mace]" && pip install --no-deps "mace-torch==0.3.16"',
     "featomic": 'pip install "mpprobe[soap]"',
+    "distributed": 'pip install "mpprobe[scale]"',
 }
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from mpprobe.structures import Frame
 
 PACKAGES = (
-    "mpprobe", "torch", "e3nn", "sevenn", "mace-torch", "ase", "numpy", "scikit-learn",
-    "torch-pme", "dftd4", "featomic",
+    "mpprobe", "torch", "e3nn", "sevenn", "mace-torch", "numba", "ase", "numpy",
+    "scikit-learn", "torch-pme", "dftd4", "featomic",
 )  # fmt: skip
 
 

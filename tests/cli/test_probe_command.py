@@ -204,7 +204,7 @@ def test_every_flag_reaches_the_work(mpprobe_run, basic, structures, tmp_path, m
     assert [t.name for t in plan.targets] == ["charge:eeq"]
     assert [s.name for s in plan.splits] == ["compound"]
     assert asked["run"]["max_atoms"] == 77
-    assert str(plan.potential.dtype) == "torch.float64"
+    assert str(plan.model.dtype) == "torch.float64"
 
 
 # Choosing structures

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -13,8 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from mpprobe.errors import ProbeError
 from mpprobe.probes.controls import shuffle_within_species
 from mpprobe.probes.crossfit import accumulate, apply_maps, cross_predict, random_direction_maps
+from mpprobe.probes.ridge import leave_one_out
+from mpprobe.probes.rows import RowFiles, write_rows
 from mpprobe.probes.scores import Estimate, Scorer
-from mpprobe.probes.splits import make_split
+from mpprobe.probes.splits import Fold, Split, make_split
 from mpprobe.structures.frame import Frame
 
 GRID = np.logspace(-6, 3, 10)
@@ -109,6 +114,49 @@ def test_chunks_and_storage_change_nothing(frames, planted, tmp_path):
     np.testing.assert_allclose(pieces.predictions, whole.predictions, atol=1e-9)
 
 
+class Elsewhere:
+    """An executor whose functions, items and results are pickled, as for another process."""
+
+    in_process = False
+
+    def map(self, function, items):
+        for item in items:
+            there, its_own = pickle.loads(pickle.dumps((function, item)))
+            yield pickle.loads(pickle.dumps(there(its_own)))
+
+
+def test_who_does_the_work_changes_no_bit(frames, planted, tmp_path):
+    X, Y = planted
+    cuts = [0, 50, 51, 300, len(X)]
+    paths = [tmp_path / f"{i}.npy" for i in range(4)]
+    for path, start, stop in zip(paths, cuts, cuts[1:], strict=False):
+        write_rows(path, X[start:stop])
+    split = make_split("structure", frames)
+    here = cross_predict(X, Y, split, chunk=20)
+    there = cross_predict(RowFiles.of(paths), Y, split, chunk=20, executor=Elsewhere())
+    np.testing.assert_array_equal(there.predictions, here.predictions)
+    np.testing.assert_array_equal(there.penalties, here.penalties)
+    assert there.probe.n_seen == here.probe.n_seen == len(X)
+
+
+def test_memory_does_not_grow_with_the_number_of_atoms(tmp_path):
+    """Sixteen times the rows, all in files: the largest allocation together stays the same."""
+    peaks = []
+    for n in (40_000, 640_000):
+        rng, path = np.random.default_rng(0), tmp_path / f"{n}.npy"
+        np.save(path, rng.normal(size=(n, 24)).astype(np.float32))
+        Y, cells = rng.normal(size=(n, 1)), np.arange(n) % 5
+        fold = Fold((0, 1, 2, 3), leave_one_out((0, 1, 2, 3)), ())
+        split = Split("made", cells, np.where(cells == 4, 0, -1), (fold,))
+        tracemalloc.start()
+        probe = accumulate(RowFiles.of([path]), Y, split)
+        probe.solve(fold.train, inner=fold.inner)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]  # names of files and the like; the rows are 60 times that
+    assert peaks[1] < 640_000 * 24 * 4 / 4  # which is a quarter of the features
+
+
 def test_targets_sharing_a_pass_do_not_touch_each_other(frames, planted):
     X, Y = planted
     split = make_split("structure", frames)
@@ -198,6 +246,8 @@ def test_mistakes_are_named(frames, planted):
     spoilt[123, 4] = np.inf
     with pytest.raises(ProbeError, match="feature of row 123"):
         cross_predict(spoilt, Y, split, chunk=50)
+    with pytest.raises(ProbeError, match="feature of row 123"):
+        cross_predict(spoilt, Y, split, chunk=5)  # in a later span
     missing = Y.copy()
     missing[77] = np.nan
     with pytest.raises(ProbeError, match="target of row 77"):

@@ -2,6 +2,31 @@
 
 from mpprobe.activations.activations import Activations, LayerFeatures
 from mpprobe.activations.capture import extract, parse_layers, stream
+from mpprobe.activations.manifest import (
+    MODEL,
+    RANDOM_WEIGHTS,
+    Configuration,
+    Shard,
+    StoredModel,
+    configure,
+)
+from mpprobe.activations.merging import merge_stores
 from mpprobe.activations.rows import Rows
+from mpprobe.activations.store import Store
 
-__all__ = ["Activations", "LayerFeatures", "Rows", "extract", "parse_layers", "stream"]
+__all__ = [
+    "MODEL",
+    "RANDOM_WEIGHTS",
+    "Activations",
+    "Configuration",
+    "LayerFeatures",
+    "Rows",
+    "Shard",
+    "Store",
+    "StoredModel",
+    "configure",
+    "extract",
+    "merge_stores",
+    "parse_layers",
+    "stream",
+]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpprobe.activations.rows import Rows
+from mpprobe.activations.stored import StoredArray
 from mpprobe.errors import ModelError
 from mpprobe.models.irreps import Block
 from mpprobe.models.potential import Layer
@@ -19,18 +20,19 @@ class LayerFeatures:
 
     Attributes:
         layer: its index, irreps and reach.
-        values: shape (n_atoms, layer.dim), e3nn's order, ``mul_ir``; an array or a memory map.
+        values: shape (n_atoms, layer.dim), e3nn's order, ``mul_ir``; an array, a memory map, or
+            rows on disk that are read slice by slice.
     """
 
     layer: Layer
-    values: np.ndarray
+    values: np.ndarray | StoredArray
 
     def blocks(self, l: int, p: str | None = None) -> list[Block]:  # noqa: E741
         """The blocks of order ``l``, and of parity ``p`` (``e`` or ``o``) if one is given."""
         return [b for b in self.layer.blocks if b.l == l and p in (None, b.p)]
 
-    def block(self, l: int, p: str | None = None) -> np.ndarray:  # noqa: E741
-        """Features of order ``l``: shape (n_atoms, channels, 2l + 1).
+    def block(self, l: int, p: str | None = None) -> np.ndarray | StoredArray:  # noqa: E741
+        """Features of order ``l``: shape (n_atoms, channels, 2l + 1); rows on disk stay there.
 
         Args:
             l: the order; for l = 1 the components are Cartesian x, y, z.
@@ -45,6 +47,9 @@ class LayerFeatures:
                 f"layer {self.layer.index} has no l = {l} features"
                 f"{f' of parity {p}' if p else ''}; its irreps are {self.layer.irreps}"
             )
+        if isinstance(self.values, StoredArray):
+            channels = sum(b.mul for b in found)
+            return self.values.columns(((b.start, b.stop) for b in found), (channels, 2 * l + 1))
         parts = [
             self.values[:, b.start : b.stop].reshape(len(self.values), b.mul, 2 * l + 1)
             for b in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -14,16 +15,23 @@ from mpprobe.errors import ModelError
 from mpprobe.models.potential import Potential
 from mpprobe.structures import Frame, as_frames
 
+if TYPE_CHECKING:
+    from mpprobe.activations.manifest import StoredModel
+
 #: Called after every batch with the number of atoms done so far and in all.
 Progress = Callable[[int, int], None]
 
-# A CPU is quickest with small batches, whose edge features stay in its caches; a GPU wants many.
-MAX_ATOMS = {"cpu": 100}
+# The reference path on a CPU is quickest while its edge features stay in the caches; the fused path
+# writes none, and more atoms spread the overhead of a pass; a GPU wants many.
+MAX_ATOMS_REFERENCE = 100
+MAX_ATOMS_FUSED = 500
 MAX_ATOMS_ACCELERATOR = 2000
 
 
-def parse_layers(potential: Potential, layers: int | str | Iterable[int | str]) -> tuple[int, ...]:
-    """Layer indices, ascending, from ``all``, an index, or several.
+def parse_layers(
+    potential: Potential | StoredModel, layers: int | str | Iterable[int | str]
+) -> tuple[int, ...]:
+    """Layer indices, ascending, from ``all`` that there are, an index, or several.
 
     Raises:
         ModelError: not an index, or no such layer.
@@ -33,7 +41,7 @@ def parse_layers(potential: Potential, layers: int | str | Iterable[int | str]) 
     chosen: set[int] = set()
     for layer in layers:
         if str(layer).lower() == "all":
-            chosen.update(range(len(potential.layers)))
+            chosen.update(layer.index for layer in potential.layers)
             continue
         try:
             chosen.add(potential.layer(int(layer)).index)
@@ -42,6 +50,21 @@ def parse_layers(potential: Potential, layers: int | str | Iterable[int | str]) 
     if not chosen:
         raise ModelError("no layer chosen: give one or more, or all")
     return tuple(sorted(chosen))
+
+
+def batch_limit(potential: Potential, max_atoms: int | None) -> int:
+    """Most atoms in one forward pass: ``max_atoms``, or by device and path where that is None.
+
+    Raises:
+        ModelError: it is below 1.
+    """
+    if max_atoms is None and potential.device.type != "cpu":
+        return MAX_ATOMS_ACCELERATOR
+    if max_atoms is None:
+        return MAX_ATOMS_FUSED if potential.fast else MAX_ATOMS_REFERENCE
+    if max_atoms < 1:
+        raise ModelError(f"max_atoms {max_atoms}: a batch needs at least one atom")
+    return max_atoms
 
 
 def batches(frames: Sequence[Frame], max_atoms: int) -> Iterator[list[int]]:
@@ -75,7 +98,7 @@ def stream(
         structures: any number; a batch takes consecutive ones.
         layers: ``all``, an index, or several.
         max_atoms: most atoms in one forward pass; a larger structure goes alone. None chooses
-            by the device.
+            by the device and the path.
         progress: called after every batch.
 
     Raises:
@@ -84,10 +107,7 @@ def stream(
     """
     frames = as_frames(structures)
     chosen = parse_layers(potential, layers)
-    if max_atoms is None:
-        max_atoms = MAX_ATOMS.get(potential.device.type, MAX_ATOMS_ACCELERATOR)
-    if max_atoms < 1:
-        raise ModelError(f"max_atoms {max_atoms}: a batch needs at least one atom")
+    max_atoms = batch_limit(potential, max_atoms)
     total, done = sum(len(frame) for frame in frames), 0
     for batch in batches(frames, max_atoms):
         part = [frames[i] for i in batch]

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from mpprobe import __version__
+from mpprobe.cli.extract import extract
+from mpprobe.cli.merge import merge
 from mpprobe.cli.models import models
 from mpprobe.cli.probe import probe
 from mpprobe.cli.targets import targets
@@ -38,5 +40,7 @@ def _main(
 
 
 app.command()(probe)
+app.command()(extract)
+app.command()(merge)
 app.command()(models)
 app.command()(targets)

@@ -100,6 +100,35 @@ Model = Annotated[
         help="A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED].",
     ),
 ]  # fmt: skip
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast/--no-fast",
+        help="Fused kernels where there are some (see `mpprobe models`), or the plain forward "
+        "pass of the model's package; the same numbers to rounding.",
+    ),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="DIR",
+        help="Probe the features that `mpprobe extract` put there; they need no model.",
+    ),
+]  # fmt: skip
+Executor = Annotated[
+    str, typer.Option(metavar="NAME", help="Who does the work: serial, or dask (many processes).")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A running Dask scheduler, such as tcp://node1:8786; by default dask starts workers "
+        "here.",
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Dask workers to start here; by default one a core.")
+]
 Structures = Annotated[
     list[str],
     typer.Option(

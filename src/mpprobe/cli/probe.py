@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,13 @@ import typer
 
 from mpprobe.cli import options
 from mpprobe.cli.console import note, progress, stdout
+from mpprobe.cli.work import choose_executor, choose_store, chosen_executor
 
 
 def probe(
     context: typer.Context,
-    model: options.Model,
+    model: options.Model = None,
+    store: options.Store = None,
     layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
     target: Annotated[
         list[str],
@@ -44,6 +47,10 @@ def probe(
     modal: options.Modal = None,
     head: options.Head = None,
     trust_checkpoint: options.Trust = False,
+    fast: options.Fast = True,
+    executor: options.Executor = "serial",
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = None,
     output: options.Output = Path("mpprobe-results"),
     overwrite: options.Overwrite = False,
     config: options.Config = None,
@@ -62,26 +69,39 @@ def probe(
     """
     from mpprobe.report.files import check_output
 
+    store = choose_store(context, model, store)
+    choose_executor(executor, scheduler, workers)
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import Settings, load, make_plan, read
+    from mpprobe import Settings, Store, load, make_plan, read
 
-    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    if store is None:
+        frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+        given = (
+            load(model, device=device, dtype=dtype, modal=modal, head=head,
+                 trust_checkpoint=trust_checkpoint, fast=fast),
+            frames,
+        )  # fmt: skip
+    else:
+        given = (Store.open(store),)
     plan = make_plan(
-        load(model, device=device, dtype=dtype, modal=modal, head=head,
-             trust_checkpoint=trust_checkpoint),
-        frames,
+        *given,
         layers=layer,
         targets=target,
         splits=split,
         settings=Settings(folds, resamples, seed, tuple(in_domain)),
-    )  # fmt: skip
+    )
     note(_summary(plan), quiet)
+    for line in _stored(plan):
+        note(line, quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return
-    with progress(show_progress, quiet) as report:
-        study = plan.run(max_atoms=max_atoms, progress=report)
+    with (
+        chosen_executor(executor, scheduler, workers, output, quiet) as workplace,
+        progress(show_progress, quiet) as report,
+    ):
+        study = plan.run(max_atoms=max_atoms, progress=report, **workplace)
     _print(study, as_json, verbose)
     from mpprobe.report.files import write_study
 
@@ -95,11 +115,22 @@ def _summary(plan) -> str:
     """What is going to be probed, in a line."""
     n_atoms = sum(len(frame) for frame in plan.frames)
     return (
-        f"{plan.potential.name}, layer {', '.join(map(str, plan.layers))}; "
+        f"{plan.model.name}, layer {', '.join(map(str, plan.layers))}; "
         f"{len(plan.frames)} structures of {n_atoms:,} atoms; target "
         f"{', '.join(t.name for t in plan.targets)}; held out by "
         f"{', '.join(s.name for s in plan.splits)}"
     )
+
+
+def _stored(plan) -> Iterator[str]:
+    """What to know about features that come from a store."""
+    if plan.store is None:
+        return
+    dtype = plan.store.configuration.dtype_store
+    rounded = ", rounded to about three digits" if dtype == "float16" else ""
+    yield f"features from {plan.store.folder}, stored as {dtype}{rounded}"
+    if len(plan.store.kinds) == 1 and "random_weights_seed" not in plan.model.provenance:
+        yield "the store has no features of random weights: that control is absent from the tables"
 
 
 def _print(study, as_json: bool, verbose: bool) -> None:

@@ -7,7 +7,7 @@ Csányi, Phys. Rev. B 87, 184115, 2013) and the density expansion that it is mad
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -61,7 +61,14 @@ def random_projection(X: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
     return np.swapaxes(np.swapaxes(X, 1, -1) @ weights, 1, -1)
 
 
-def soap(frames: Sequence[Frame], cutoff: float, *, width: int = 512, seed: int = 0) -> np.ndarray:
+def soap(
+    frames: Sequence[Frame],
+    cutoff: float,
+    *,
+    species: Sequence[int] | None = None,
+    width: int = 512,
+    seed: int = 0,
+) -> np.ndarray:
     """SOAP power spectrum of every atom, randomly projected, beside the atom's own species.
 
     The spectrum is resolved by pairs of neighbour species. With many species it is thousands wide
@@ -73,6 +80,8 @@ def soap(frames: Sequence[Frame], cutoff: float, *, width: int = 512, seed: int 
     Args:
         frames: the structures.
         cutoff: radius of the environments, Å; that of the potential probed.
+        species: atomic numbers, ascending, where the structures are part of a set with more
+            (default: those of the structures).
         width: width of the projection.
         seed: of the projection.
 
@@ -84,21 +93,24 @@ def soap(frames: Sequence[Frame], cutoff: float, *, width: int = 512, seed: int 
         MissingPackageError: featomic is not installed.
     """
     calculator = _calculator("SoapPowerSpectrum", cutoff, MAX_ANGULAR)
-
-    @cache
-    def weights(z1: int, z2: int, n: int) -> np.ndarray:
-        return _normal(n, width, [seed, z1, z2])
-
     numbers = _numbers(frames)
     projected, length = np.zeros((len(numbers), width)), np.zeros(len(numbers))
     for key, rows, values in _blocks(calculator, frames, cutoff):
         pair = key["neighbor_1_type"], key["neighbor_2_type"]
-        projected[rows] += values @ weights(*pair, values.shape[1])
+        projected[rows] += values @ _pair_weights(values.shape[1], width, seed, *pair)
         length[rows] += (values**2).sum(axis=1)
-    return np.hstack([projected / length[:, None] ** 0.25, _one_hot(numbers)])
+    return np.hstack([projected / length[:, None] ** 0.25, _one_hot(numbers, species)])
 
 
-def radial_densities(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
+# At most 128 matrices of 0.5 MB, drawn once for all batches of structures.
+@lru_cache(maxsize=128)
+def _pair_weights(n: int, width: int, seed: int, z1: int, z2: int) -> np.ndarray:
+    return _normal(n, width, [seed, z1, z2])
+
+
+def radial_densities(
+    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | None = None
+) -> np.ndarray:
     """The l = 0 part of the density around every atom: distances and species of single neighbours.
 
     It holds less than SOAP, but carries over better to compounds not trained on: a pair of
@@ -107,6 +119,7 @@ def radial_densities(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
     Args:
         frames: the structures.
         cutoff: radius of the environments, Å.
+        species: as in :func:`soap`.
 
     Returns:
         (n_atoms, 11 n_species): the density by neighbour species (5 radial functions each), that
@@ -117,16 +130,18 @@ def radial_densities(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
     """
     calculator = _calculator("SphericalExpansion", cutoff, 0)
     numbers = _numbers(frames)
-    species = np.unique(numbers)
+    species = np.unique(numbers) if species is None else np.asarray(species)
     density = np.zeros((len(numbers), 2, len(species), MAX_RADIAL + 1))
     for key, rows, values in _blocks(calculator, frames, cutoff):
         neighbour, centre = np.searchsorted(species, [key["neighbor_type"], key["center_type"]])
         density[rows, 0, neighbour] = values[:, 0]
         density[rows, 1, centre] += values[:, 0]
-    return np.hstack([density.reshape(len(numbers), -1), _one_hot(numbers)])
+    return np.hstack([density.reshape(len(numbers), -1), _one_hot(numbers, species)])
 
 
-def neighbour_vectors(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
+def neighbour_vectors(
+    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | None = None
+) -> np.ndarray:
     """The l = 1 part of the density around every atom, by neighbour species and radial function.
 
     Σ_j over the neighbours of one species of a radial function of r_ij times r̂_ij. What is a sum
@@ -136,6 +151,7 @@ def neighbour_vectors(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
     Args:
         frames: the structures.
         cutoff: radius of the environments, Å.
+        species: as in :func:`soap`.
 
     Returns:
         (n_atoms, 5 n_species, 3), the components in the order x, y, z.
@@ -145,7 +161,7 @@ def neighbour_vectors(frames: Sequence[Frame], cutoff: float) -> np.ndarray:
     """
     calculator = _calculator("SphericalExpansion", cutoff, 1)
     numbers = _numbers(frames)
-    species = np.unique(numbers)
+    species = np.unique(numbers) if species is None else np.asarray(species)
     vectors = np.zeros((len(numbers), len(species), MAX_RADIAL + 1, 3))
     for key, rows, values in _blocks(calculator, frames, cutoff):
         if key["o3_lambda"] == 1:
@@ -159,8 +175,8 @@ def _numbers(frames: Sequence[Frame]) -> np.ndarray:
     return np.concatenate([f.numbers for f in frames])
 
 
-def _one_hot(numbers: np.ndarray) -> np.ndarray:
-    return numbers[:, None] == np.unique(numbers)
+def _one_hot(numbers: np.ndarray, species: Sequence[int] | None) -> np.ndarray:
+    return numbers[:, None] == (np.unique(numbers) if species is None else np.asarray(species))
 
 
 def _normal(n: int, width: int, seed: int | list[int]) -> np.ndarray:
@@ -186,7 +202,7 @@ def _blocks(
 ) -> Iterator[tuple[dict[str, int], np.ndarray, np.ndarray]]:
     """Each block of the descriptor: its key, the rows (atoms of all frames) and the values."""
     offsets = np.cumsum([0, *(len(f) for f in frames)])
-    for batch in _batches(offsets):
+    for batch in batches(frames):
         systems = [_periodic(frames[i], cutoff) for i in batch]
         descriptor = calculator.compute(systems)
         for key, block in descriptor.items():
@@ -194,9 +210,9 @@ def _blocks(
             yield dict(zip(key.names, key.values.tolist(), strict=True)), rows, block.values
 
 
-def _batches(offsets: np.ndarray) -> Iterator[list[int]]:
-    """Runs of frames of about :data:`BATCH_ATOMS` atoms."""
-    number = offsets[:-1] // BATCH_ATOMS
+def batches(frames: Sequence[Frame]) -> Iterator[list[int]]:
+    """Indices of runs of frames of about :data:`BATCH_ATOMS` atoms, described at a time."""
+    number = np.cumsum([0, *(len(f) for f in frames)])[:-1] // BATCH_ATOMS
     for n in np.unique(number):
         yield np.flatnonzero(number == n).tolist()
 

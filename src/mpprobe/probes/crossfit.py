@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial, reduce
+from typing import NamedTuple
 
 import numpy as np
 
 from mpprobe.errors import ProbeError
+from mpprobe.probes.executor import SERIAL, Executor
 from mpprobe.probes.ridge import LinearMap, RidgeProbe
-from mpprobe.probes.splits import Split
+from mpprobe.probes.rows import Rows
+from mpprobe.probes.splits import Fold, Split
 from mpprobe.probes.statistics import Statistics
 
 # Rows held in memory at a time: 8,192 rows of 512 features in float64 are 34 MB.
 CHUNK = 8192
-
-
-class Rows(Protocol):
-    """What features must offer: a shape and slices of rows (arrays, np.memmap, zarr, HDF5)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __getitem__(self, rows: slice) -> np.ndarray: ...
+# Chunks that one worker takes at a time: the statistics it sends back, the square of the features'
+# width for each cell, are then small beside the rows that it has read.
+CHUNKS_PER_SPAN = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ def cross_predict(
     *,
     penalties: Sequence[float] | None = None,
     chunk: int = CHUNK,
+    executor: Executor = SERIAL,
 ) -> CrossFit:
     """Fit a ridge probe on every fold's training set and predict the atoms it holds out.
 
@@ -72,45 +70,100 @@ def cross_predict(
         split: of the same atoms.
         penalties: relative penalties to choose from (default ``ridge.PENALTIES``).
         chunk: rows held in memory at a time.
+        executor: who reads the rows and solves the folds; the result doesn't depend on it.
 
     Raises:
         ProbeError: shapes that don't fit, or values that aren't finite (the first row is named).
     """
-    probe = accumulate(features, targets, split, chunk=chunk)
-    maps = tuple(probe.solve(fold.train, penalties, fold.inner) for fold in split.folds)
-    return CrossFit(apply_maps(features, maps, split, chunk=chunk), split.scored, maps, probe)
+    probe = accumulate(features, targets, split, chunk=chunk, executor=executor)
+    maps = tuple(executor.map(partial(_solve, probe, penalties), split.folds))
+    predictions = apply_maps(features, maps, split, chunk=chunk, executor=executor)
+    return CrossFit(predictions, split.scored, maps, probe)
+
+
+def _solve(probe: RidgeProbe, penalties: Sequence[float] | None, fold: Fold) -> LinearMap:
+    return probe.solve(fold.train, penalties, fold.inner)
 
 
 def accumulate(
-    features: Rows, targets: np.ndarray, split: Split, *, chunk: int = CHUNK
+    features: Rows,
+    targets: np.ndarray,
+    split: Split,
+    *,
+    chunk: int = CHUNK,
+    executor: Executor = SERIAL,
 ) -> RidgeProbe:
-    """The first pass: a probe that has seen every row, in the cells of ``split``."""
+    """The first pass: a probe that has seen every row, in the cells of ``split``.
+
+    Rows are taken in spans that depend on their number alone, and the spans are merged in order:
+    who has seen which doesn't change a bit.
+    """
     n_rows = len(split.cells)
     if features.shape[0] != n_rows or len(targets) != n_rows:
         raise ProbeError(
             f"the split is of {n_rows} atoms, but there are {features.shape[0]} rows of features "
             f"and {len(targets)} of targets: give all three for the same structures"
         )
+    spans = (
+        _Span(rows, targets[rows], split.cells[rows])
+        for rows in _slices(0, n_rows, CHUNKS_PER_SPAN * chunk)
+    )
+    return reduce(RidgeProbe.merge, executor.map(partial(_take_in, features, chunk), spans))
+
+
+class _Span(NamedTuple):
+    """Consecutive rows for one worker, with their targets and cells."""
+
+    rows: slice
+    targets: np.ndarray
+    cells: np.ndarray
+
+
+def _take_in(features: Rows, chunk: int, span: _Span) -> RidgeProbe:
+    """A probe that has seen one span."""
+    first = span.rows.start
     probe = RidgeProbe(intercept=len(features.shape) == 2)
-    for rows in _chunks(n_rows, chunk):
-        probe.partial_fit(features[rows], targets[rows], split.cells[rows])
+    probe.n_seen = first  # so that a row that can't be used is named as a row of the whole
+    for rows in _slices(first, first + len(span.cells), chunk):
+        part = slice(rows.start - first, rows.stop - first)
+        probe.partial_fit(features[rows], span.targets[part], span.cells[part])
+    probe.n_seen -= first
     return probe
 
 
 def apply_maps(
-    features: Rows, maps: Sequence[LinearMap], split: Split, *, chunk: int = CHUNK
+    features: Rows,
+    maps: Sequence[LinearMap],
+    split: Split,
+    *,
+    chunk: int = CHUNK,
+    executor: Executor = SERIAL,
 ) -> np.ndarray:
     """The second pass: every atom predicted by the map of the fold it is tested in.
 
     Returns shape (n_atoms, t), or (n_atoms, 2l+1, t); NaN for atoms tested in no fold.
     """
     n_rows = len(split.test)
-    n_outputs = maps[0].coef.shape[1]
-    predictions = np.full((n_rows, *features.shape[2:], n_outputs), np.nan)
-    for rows in _chunks(n_rows, chunk):
-        X, out, test = np.asarray(features[rows]), predictions[rows], split.test[rows]
-        for k in np.unique(test[test >= 0]):
-            out[test == k] = maps[k].predict(X[test == k])
+    spans = list(_slices(0, n_rows, CHUNKS_PER_SPAN * chunk))
+    items = ((rows, split.test[rows]) for rows in spans)
+    parts = executor.map(partial(_predict, features, maps, chunk), items)
+    predictions = np.empty((n_rows, *features.shape[2:], maps[0].coef.shape[1]))
+    for rows, part in zip(spans, parts, strict=True):
+        predictions[rows] = part
+    return predictions
+
+
+def _predict(
+    features: Rows, maps: Sequence[LinearMap], chunk: int, span: tuple[slice, np.ndarray]
+) -> np.ndarray:
+    """Predictions for one span, given its rows and the fold each is tested in."""
+    whole, test = span
+    predictions = np.full((len(test), *features.shape[2:], maps[0].coef.shape[1]), np.nan)
+    for rows in _slices(whole.start, whole.start + len(test), chunk):
+        part = slice(rows.start - whole.start, rows.stop - whole.start)
+        X, out, fold = np.asarray(features[rows]), predictions[part], test[part]
+        for k in np.unique(fold[fold >= 0]):
+            out[fold == k] = maps[k].predict(X[fold == k])
     return predictions
 
 
@@ -158,5 +211,6 @@ def _slopes(train: Statistics, directions: np.ndarray, n_targets: int | None) ->
     return LinearMap(coef, train.mean_x, np.repeat(mean_y, u.shape[1]), free, free.astype(int))
 
 
-def _chunks(n_rows: int, chunk: int) -> Iterator[slice]:
-    return (slice(start, start + chunk) for start in range(0, n_rows, chunk))
+def _slices(start: int, stop: int, length: int) -> Iterator[slice]:
+    """Consecutive slices of ``length`` rows from ``start`` to ``stop``, the last one shorter."""
+    return (slice(i, min(i + length, stop)) for i in range(start, stop, length))

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from mpprobe.activations import Activations
+from mpprobe.activations import (  # noqa: F401 - the first two are kinds of sources
+    MODEL,
+    RANDOM_WEIGHTS,
+    Activations,
+    StoredModel,
+)
+from mpprobe.activations.stored import StoredArray
 from mpprobe.errors import ProbeError
+from mpprobe.models.irreps import Block
 from mpprobe.models.potential import Layer, Potential
 from mpprobe.probes.baselines import (
+    batches,
     neighbour_vectors,
     radial_densities,
     random_projection,
     soap,
 )
+from mpprobe.probes.executor import SERIAL, Executor
+from mpprobe.probes.rows import BlockRows, RowFiles, Rows, write_rows
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
 
-#: The kinds of features, as the tables call them.
-MODEL = "model"
-RANDOM_WEIGHTS = "random weights"
+#: The kinds of features, as the tables call them, besides MODEL and RANDOM_WEIGHTS.
 SHUFFLED = "shuffled target"
 RANDOM_DIRECTION = "random direction"
 SPECIES_MEAN = "species mean"
@@ -43,7 +52,7 @@ class Source:
     kind: str
     layer: int | None
     block: str
-    values: np.ndarray
+    values: Rows
 
     @property
     def width(self) -> int:
@@ -60,10 +69,18 @@ def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:  # noqa
     for t in acts.layers:
         parity = _parity(acts[t].layer, l)
         if parity is not None:
-            block = "+".join(str(b) for b in acts[t].blocks(l, parity))
-            values = acts[t].block(l, parity)
-            sources.append(Source(kind, t, block, values[:, :, 0] if l == 0 else values))
+            blocks = tuple(acts[t].blocks(l, parity))
+            block = "+".join(str(b) for b in blocks)
+            sources.append(Source(kind, t, block, _block_rows(acts[t].values, blocks)))
     return sources
+
+
+def _block_rows(values: Rows, blocks: tuple[Block, ...]) -> Rows:
+    """The features of some blocks of one order, read when they are sliced."""
+    rows = BlockRows(values, blocks)
+    if isinstance(values, StoredArray):  # which reads no other columns from the disk
+        return values.columns(((b.start, b.stop) for b in blocks), rows.shape[1:])
+    return rows
 
 
 def _parity(layer: Layer, l: int) -> str | None:  # noqa: E741
@@ -72,7 +89,7 @@ def _parity(layer: Layer, l: int) -> str | None:  # noqa: E741
     return next((p for p in (("e",) if l == 0 else ("o", "e")) if p in held), None)
 
 
-def check_layers(potential: Potential, asked: Sequence[int], target: Target) -> None:
+def check_layers(potential: Potential | StoredModel, asked: Sequence[int], target: Target) -> None:
     """Refuse a target if none of the layers asked for holds features of its order.
 
     Raises:
@@ -94,20 +111,63 @@ def local_sources(
     l: int,  # noqa: E741
     widths: Sequence[int],
     seed: int,
+    *,
+    folder: str | Path,
+    executor: Executor = SERIAL,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Source]:
     """The local-geometry baselines at the model's cutoff, each also projected to every width.
 
     SOAP knows pairs of neighbours; the two-body densities know less, but carry over better to
     compounds whose pairs of species are new.
+
+    Args:
+        frames, cutoff, seed: as for :func:`mpprobe.probes.baselines.soap`.
+        l: the order of the features.
+        widths: of the projections.
+        folder: where the features are kept, in files; the workers must see it.
+        executor: who describes the structures.
+        progress: called with the number of batches of structures described, and of all.
     """
-    describe = {
-        "SOAP": lambda: soap(frames, cutoff, seed=seed),
-        "radial densities": lambda: radial_densities(frames, cutoff),
-        "neighbour vectors": lambda: neighbour_vectors(frames, cutoff),
-    }
-    for name in LOCAL[l]:
-        values = describe[name]()
-        yield Source(name, None, "", values)
-        for width in sorted(set(widths)):
-            projected = random_projection(values, width, seed)
-            yield Source(name + SAME_WIDTH, None, "", projected)
+    species = tuple(np.unique(np.concatenate([f.numbers for f in frames])).tolist())
+    numbered = [(i, [frames[k] for k in batch]) for i, batch in enumerate(batches(frames))]
+    widths = tuple(sorted(set(widths)))
+    for place, name in enumerate(LOCAL[l]):
+        describe = _Describe(name, cutoff, seed, species, widths, str(folder))
+        pieces = []
+        for paths in executor.map(describe, numbered):
+            pieces.append(paths)
+            progress(place * len(numbered) + len(pieces), len(LOCAL[l]) * len(numbered))
+        names = [name, *[name + SAME_WIDTH for _ in widths]]
+        for kind, paths in zip(names, zip(*pieces, strict=True), strict=True):
+            yield Source(kind, None, "", RowFiles.of(paths))
+
+
+@dataclass(frozen=True)
+class _Describe:
+    """Describe a numbered batch of structures, and project it, into files: their paths."""
+
+    name: str
+    cutoff: float
+    seed: int
+    species: tuple[int, ...]
+    widths: tuple[int, ...]
+    folder: str
+
+    def __call__(self, batch: tuple[int, list[Frame]]) -> list[str]:
+        number, frames = batch
+        values = self._values(frames)
+        features = [values, *(random_projection(values, w, self.seed) for w in self.widths)]
+        paths = [
+            str(Path(self.folder, f"{self.name.replace(' ', '-')}-{part}-{number:06d}.npy"))
+            for part in ("whole", *self.widths)
+        ]
+        for path, array in zip(paths, features, strict=True):
+            write_rows(path, array)
+        return paths
+
+    def _values(self, frames: list[Frame]) -> np.ndarray:
+        if self.name == "SOAP":
+            return soap(frames, self.cutoff, species=self.species, seed=self.seed)
+        describe = {"radial densities": radial_densities, "neighbour vectors": neighbour_vectors}
+        return describe[self.name](frames, self.cutoff, species=self.species)

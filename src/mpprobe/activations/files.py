@@ -1,0 +1,151 @@
+"""Files that are whole or not there, whatever kills the process, and locks between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from mpprobe.errors import StoreError
+
+#: What the names of unfinished files and folders begin with.
+PART = ".part-"
+LOCK = ".lock"
+
+
+def beside(path: Path) -> Path:
+    """A name in the same folder that no other process and no other call has."""
+    return path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(6)}-{path.name}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write a file to; it is flushed and renamed when all went well.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    part = beside(path)
+    try:
+        yield part
+        _put_in_place(part, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _put_in_place(part: Path, path: Path) -> None:
+    """Flush and rename; a part that is gone was swept up by a process that saw ``path`` whole."""
+    try:
+        flush(part)
+        os.replace(part, path)
+    except FileNotFoundError:
+        if not path.exists():
+            raise
+    flush_names(path.parent)
+
+
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """The one-line error for a file or folder that can't be written."""
+    reason = error.strerror or str(error)
+    return StoreError(f"{path}: can't be written ({reason}); free space or choose another --output")
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_names(folder: Path) -> None:
+    """Wait until a folder's list of names is on the disk, where the system can say so."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file whose content is known in advance, unless it is there already.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    try:
+        there = path.read_bytes() == content
+    except OSError:
+        there = False
+    if not there:
+        with replacing(path) as part:
+            part.write_bytes(content)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        StoreError: it can't be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def sweep(folder: Path, names: str = f"{PART}*") -> None:
+    """Remove what killed processes left unfinished; only where every whole file is in place.
+
+    A live process whose part is taken away finds the whole file in its place, and goes on.
+    """
+    for part in folder.glob(names):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+@contextlib.contextmanager
+def lock(folder: Path, number: int, *, wait: bool) -> Iterator[bool]:
+    """Hold lock ``number`` of a folder, so that two processes don't do the same work.
+
+    Advisory: it is freed when its process ends, however that ends. Where there are no locks, as
+    on some cluster file systems, it is always given; nothing's correctness depends on it.
+
+    Args:
+        folder: in which the lock file is.
+        number: one byte of that file is locked for each.
+        wait: until another process frees it.
+
+    Yields:
+        False if another process holds it.
+    """
+    try:
+        import fcntl  # noqa: F401
+
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except (ImportError, OSError):  # Windows, or a folder that can't be written
+        yield True
+        return
+    try:
+        yield _try_lock(descriptor, number, wait)
+    finally:
+        os.close(descriptor)  # frees the lock
+
+
+def _try_lock(descriptor: int, number: int, wait: bool) -> bool:
+    import fcntl
+
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, number)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

@@ -1,0 +1,135 @@
+"""``mpprobe extract``: node features into a store, resumed where an earlier run was cut off."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, progress
+from mpprobe.cli.work import choose_executor, chosen_executor
+
+
+def extract(
+    model: options.Model,
+    layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["ionic"],  # noqa: B006
+    label: options.Labels = None,
+    limit: options.Limit = None,
+    dtype_store: Annotated[
+        str, typer.Option(metavar="DTYPE", help="float32, or float16 for half the space.")
+    ] = "float32",
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights/--no-random-weights",
+            help="Also store the same architecture with random weights, the control of a probe.",
+        ),
+    ] = True,
+    n_shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Share the work among so many tasks (default: those of a Slurm array)."
+        ),
+    ] = None,
+    shard_index: Annotated[
+        int | None, typer.Option(min=0, help="Which of them this is, from 0.")
+    ] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    max_atoms: options.MaxAtoms = None,
+    modal: options.Modal = None,
+    head: options.Head = None,
+    trust_checkpoint: options.Trust = False,
+    fast: options.Fast = True,
+    executor: options.Executor = "serial",
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = None,
+    output: options.Output = Path("mpprobe-store"),
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:
+    """Extract node features into a store on disk, for `mpprobe probe --store`.
+
+    The store is a folder inside --output, named by the model and a hash of all that decides its
+    content. The same command resumes a run that was cut off, and adds to what other tasks make.
+    """
+    from mpprobe.scale.shards import assign, find_task
+
+    choose_executor(executor, scheduler, workers)
+    task = find_task(n_shards, shard_index)
+    from mpprobe import Store, load, read
+    from mpprobe.activations import configure
+
+    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
+                     trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
+    configuration = configure(
+        potential, frames, layer, dtype_store=dtype_store, max_atoms=max_atoms,
+        random_weights=random_weights, seed=seed,
+    )  # fmt: skip
+    note(_summary(configuration), quiet)
+    shards = configuration.plan()
+    share = range(len(shards))
+    if task is not None:
+        share = assign([shard.n_rows for shard in shards], task.count)[task.index]
+        n_atoms = sum(shards[i].n_rows for i in share)
+        note(f"{task}: {len(share)} of {len(shards)} shards, {n_atoms:,} atoms", quiet)
+    if dry_run:
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return
+    store = Store.begin(output, configuration, frames)
+    with (
+        chosen_executor(executor, scheduler, workers, output, quiet) as workplace,
+        progress(show_progress, quiet) as report,
+    ):
+        count = partial(report, f"node features of {potential.name}")
+        if workplace:
+            _by_workers(store, potential, workplace["executor"], count, share)
+        else:
+            store.extract(potential, share, progress=count, notify=lambda line: note(line, quiet))
+    _print(store, as_json)
+
+
+def _by_workers(store, potential, executor, count, share) -> None:
+    from mpprobe.probes.features import check_shared, fill_store
+
+    check_shared([store.folder.absolute()], executor)
+    fill_store(store, potential, executor, count, share)
+
+
+def _summary(configuration) -> str:
+    """What is going to be extracted, in a line."""
+    model, shards = configuration.model, configuration.shards
+    n_frames, n_atoms = (sum(sizes) for sizes in zip(*shards, strict=True))
+    return (
+        f"{model.name}, layer {', '.join(str(layer.index) for layer in model.layers)}, "
+        f"{' and '.join(configuration.kinds)}; {n_frames:,} structures of {n_atoms:,} atoms; "
+        f"{len(shards)} shard{'s' * (len(shards) != 1)}, {_size(configuration.n_bytes)} as {configuration.dtype_store}; "
+        f"store {configuration.folder_name}"
+    )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
+
+
+def _print(store, as_json: bool) -> None:
+    """Where the store is, and how far it has come."""
+    total, missing = len(store.shards), store.missing()
+    if as_json:
+        import json
+
+        record = {"store": str(store.folder), "shards": total, "missing": list(missing)}
+        typer.echo(json.dumps(record, indent=1))
+        return
+    rest = f", {len(missing)} missing" if missing else ""
+    typer.echo(f"{store.folder}: {total - len(missing)} of {total} shards done{rest}")

@@ -1,0 +1,73 @@
+"""Rows in files: every slice is that of the array, and little is sent to another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from mpprobe.activations import LayerFeatures
+from mpprobe.models.potential import Layer
+from mpprobe.probes.rows import BlockRows, RowFiles, write_rows
+
+
+@pytest.fixture
+def whole():
+    return np.random.default_rng(0).normal(size=(30, 7)).astype(np.float32)
+
+
+@pytest.fixture
+def stored(whole, tmp_path):
+    """The same rows in four files of 1 to 14 rows."""
+    paths = [tmp_path / f"{i}.npy" for i in range(4)]
+    for path, part in zip(paths, np.split(whole, [9, 10, 24]), strict=True):
+        write_rows(path, part)
+    return RowFiles.of(paths)
+
+
+def test_every_slice_is_that_of_the_array(whole, stored):
+    assert stored.shape == whole.shape
+    assert len(stored) == len(whole)
+    for start in range(31):
+        for stop in range(start, 33):
+            np.testing.assert_array_equal(stored[start:stop], whole[start:stop])
+    np.testing.assert_array_equal(stored[:], whole)
+    np.testing.assert_array_equal(stored[-5:], whole[-5:])
+    assert stored[20:10].shape == (0, 7)
+
+
+def test_a_handle_is_small_however_many_rows_it_stands_for(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.zeros((100_000, 10)))
+    there = pickle.dumps(RowFiles.of([path]))
+    assert len(there) < 1000
+    assert pickle.loads(there)[99_990:].shape == (10, 10)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_blocks_are_cut_out_as_from_the_whole_layer(tmp_path, order):
+    layer = Layer(1, "3x0e+2x1o+2x0e+1x1o", 5.0)
+    values = np.random.default_rng(0).normal(size=(12, layer.dim))
+    np.save(tmp_path / "layer.npy", values)
+    features = LayerFeatures(layer, values)
+    expected = features.block(l=order)
+    expected = expected[:, :, 0] if order == 0 else expected
+    rows = BlockRows(RowFiles.of([tmp_path / "layer.npy"]), tuple(features.blocks(l=order)))
+    assert rows.shape == expected.shape
+    np.testing.assert_array_equal(rows[3:8], expected[3:8])
+
+
+def test_files_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "rows.npy"
+    write_rows(path, np.ones(3))
+
+    def full(file, values):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_rows(path, np.zeros(3))
+    np.testing.assert_array_equal(np.load(path), np.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
