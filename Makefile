@@ -1,13 +1,14 @@
-# Both need only Python and make; everything else goes into .venv.
+# All need only Python and make; everything else goes into .venv.
 #   make demo   set up, and probe SevenNet-0 on the bundled structures
 #   make test   set up, and run the tests
+#   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all lint data clean
+.PHONY: demo test test-all bench lint data clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -26,6 +27,9 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not gpu and not download"
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 # The reference path on a CPU is quickest while its edge features stay in the caches; the fused path
 # writes none, and more atoms spread the overhead of a pass; a GPU wants many.
 MAX_ATOMS_REFERENCE = 100
-MAX_ATOMS_FUSED = 500
+MAX_ATOMS_FUSED = 2000
 MAX_ATOMS_ACCELERATOR = 2000
 
 

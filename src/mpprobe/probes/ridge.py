@@ -24,6 +24,9 @@ PENALTIES = np.logspace(-9, 3, 25)
 # Cells to train on, and cells to measure the error on.
 InnerFold = tuple[Sequence[int], Sequence[int]]
 
+# Weights for each of several penalties (d, p, t), and the means of features and targets.
+Path = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class LinearMap:
@@ -50,11 +53,12 @@ class LinearMap:
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """ŷ (n, t) of scalar features ``X`` (n, d), or (n, 2l+1, t) of ``X`` (n, d, 2l+1)."""
-        X = np.asarray(X, dtype=np.float64)
+        X = np.array(X, dtype=np.float64)  # a copy, to be changed in place
         if X.ndim == 3:
             X = np.swapaxes(X, 1, 2)
         # The mean is taken off first: features with a large offset lose no digits.
-        return self.mean_y + (X - self.mean_x) @ self.coef
+        X -= self.mean_x
+        return self.mean_y + X @ self.coef
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class RidgeProbe:
         self.intercept = intercept
         self.n_seen = 0
         self.cells: dict[int, Statistics] = {}
+        self._paths: dict[tuple[tuple[int, ...], bytes], Path] = {}
 
     def partial_fit(self, X: np.ndarray, Y: np.ndarray, cell: int | np.ndarray = 0) -> RidgeProbe:
         """Take in a batch of rows.
@@ -129,7 +134,7 @@ class RidgeProbe:
             ProbeError: shapes that don't fit, or a value that is not finite (its row is named,
                 counted over all batches).
         """
-        X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+        X, Y = _floats(X), _floats(Y)
         self._check(X, Y)
         self.n_seen += len(X)
         cell = np.broadcast_to(cell, len(X))
@@ -200,11 +205,20 @@ class RidgeProbe:
     def _fold_error(
         self, train: Sequence[int], validation: Sequence[int], grid: np.ndarray
     ) -> np.ndarray:
-        spectrum = Spectrum.of(self.statistics(train))
-        means = spectrum.train.mean_x, spectrum.train.mean_y
-        return self.statistics(validation).squared_error(spectrum.path(grid), *means)
+        return self.statistics(validation).squared_error(*self._path(train, grid))
+
+    def _path(self, train: Sequence[int], grid: np.ndarray) -> Path:
+        """The maps of one training set, kept: a fold without a and, inside it, without b trains on
+        what the fold without b and, inside it, without a does."""
+        key = tuple(train), grid.tobytes()
+        if key not in self._paths:
+            spectrum = Spectrum.of(self.statistics(train))
+            means = spectrum.train.mean_x, spectrum.train.mean_y
+            self._paths[key] = spectrum.path(grid), *means
+        return self._paths[key]
 
     def _add(self, label: int, statistics: Statistics) -> None:
+        self._paths.clear()
         seen = self.cells.get(label)
         if seen is not None and seen.xy.shape != statistics.xy.shape:
             raise ProbeError(
@@ -223,9 +237,10 @@ class RidgeProbe:
                 "(n, d) and (n, t), or (n, d, 2l+1) and (n, 2l+1, t)"
             )
         for name, values in (("feature", X), ("target", Y)):
-            bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
-            if bad.any():
-                row = self.n_seen + int(bad.argmax())
+            finite = np.isfinite(values)
+            if not finite.all():
+                rows = finite.reshape(len(values), -1).all(axis=1)
+                row = self.n_seen + int(rows.argmin())
                 raise ProbeError(
                     f"a {name} of row {row} is not finite: look at the structure it belongs to"
                 )
@@ -237,6 +252,12 @@ def leave_one_out(cells: Sequence[int]) -> tuple[InnerFold, ...]:
     if len(cells) < 2:
         return ()
     return tuple((cells[:i] + cells[i + 1 :], (cell,)) for i, cell in enumerate(cells))
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Values as they are where they are floats: converted cell by cell, they are copied less."""
+    values = np.asarray(values)
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def _rows(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,22 +33,30 @@ class Statistics:
 
     @classmethod
     def of(cls, X: np.ndarray, Y: np.ndarray, *, intercept: bool = True) -> Statistics:
-        """Statistics of the float64 rows ``X`` (n, d) and ``Y`` (n, t)."""
-        mean_x, mean_y = X.mean(axis=0) * intercept, Y.mean(axis=0) * intercept
-        X, Y = X - mean_x, Y - mean_y
+        """Statistics of the rows ``X`` (n, d) and ``Y`` (n, t) of any float dtype, in float64."""
+        # Copies, for the mean to be taken off in place: the rows are gone through once less.
+        X, Y = np.array(X, dtype=np.float64), np.array(Y, dtype=np.float64)
+        mean_x, mean_y = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
+        if intercept:
+            mean_x, mean_y = X.mean(axis=0), Y.mean(axis=0)
+            X -= mean_x
+            Y -= mean_y
         return cls(len(X), mean_x, mean_y, X.T @ X, X.T @ Y, (Y**2).sum(axis=0))
 
     def __add__(self, other: Statistics) -> Statistics:
         n = self.n + other.n
         dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
-        weight = self.n * other.n / n
+        root = np.sqrt(self.n * other.n / n)
+        xx = np.outer(root * dx, root * dx)
+        xx += self.xx
+        xx += other.xx
         return Statistics(
             n=n,
             mean_x=self.mean_x + dx * (other.n / n),
             mean_y=self.mean_y + dy * (other.n / n),
-            xx=self.xx + other.xx + weight * np.outer(dx, dx),
-            xy=self.xy + other.xy + weight * np.outer(dx, dy),
-            yy=self.yy + other.yy + weight * dy**2,
+            xx=xx,
+            xy=self.xy + other.xy + np.outer(root * dx, root * dy),
+            yy=self.yy + other.yy + (root * dy) ** 2,
         )
 
     @property

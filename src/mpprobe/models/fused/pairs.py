@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Where a model's modules find the pairs among the data that they pass on.
 PAIRS = "mpprobe_pairs"
 
-# Rows of radial weights held at a time: 1,024 rows of 960 in float32 are 4 MB.
-CHUNK = 1024
+# Rows of radial weights held at a time: 2,048 rows of 960 in float32 are 8 MB.
+CHUNK = 2048
 
 
 @dataclass(frozen=True)

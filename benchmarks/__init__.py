@@ -1,0 +1,1 @@
+"""Speed and memory of mpprobe, measured against its peers in one run: ``python -m benchmarks``."""
