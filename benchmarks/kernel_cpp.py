@@ -117,7 +117,7 @@ def _arguments(
 ) -> tuple[list[Any], int]:
     """The kernel's arguments for random features on the first chunk of a real graph."""
     pairs = pairs_of(potential.batch(crystals("NaCl", 1, repeat)))
-    chunk = pairs.chunks[0]
+    chunk = pairs.chunks()[0]
     rng = np.random.default_rng(0)
 
     def random(*shape: int) -> np.ndarray:

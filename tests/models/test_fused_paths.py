@@ -147,8 +147,72 @@ def test_it_stops_after_the_deepest_layer(potential, layer, convolutions, ionic_
     monkeypatch.setattr(
         Convolution, "messages", lambda self, *a: ran.append(1) or messages(self, *a)
     )
-    potential.run(potential.batch(ionic_cells), [layer], energies=False)
+    potential.run(potential.batch(ionic_cells[0]), [layer], energies=False)
     assert len(ran) == convolutions
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+class TestThreads:
+    """Several structures are shared out among threads, each a pass of its own."""
+
+    def test_the_outputs_are_those_of_one_thread(self, potential, ionic_cells, four_threads):
+        batch = potential.batch(ionic_cells * 2)
+        layers = range(len(potential.layers))
+        assert len(potential._parts(batch)) == 4
+        shared = potential.run(batch, layers, forces=True)
+        torch.set_num_threads(1)
+        alone = potential.run(batch, layers, forces=True)
+        for name in ("energies", "site_energies", "forces"):
+            torch.testing.assert_close(getattr(shared, name), getattr(alone, name))
+        for layer in layers:
+            torch.testing.assert_close(shared.features[layer], alone.features[layer])
+        assert not shared.forces.requires_grad
+
+    def test_each_stops_early(self, potential, ionic_cells, four_threads, monkeypatch):
+        ran, messages = [], Convolution.messages
+        monkeypatch.setattr(
+            Convolution, "messages", lambda self, *a: ran.append(1) or messages(self, *a)
+        )
+        batch = potential.batch(ionic_cells)
+        features = potential.run(batch, [1], energies=False).features[1]
+        assert len(features) == batch.n_atoms
+        assert len(ran) == len(potential._parts(batch))
+
+    def test_edits_see_every_atom(self, potential, ionic_cells, four_threads):
+        batch, seen = potential.batch(ionic_cells), []
+        potential.run(batch, edits={1: lambda x: seen.append(len(x)) or x})
+        assert seen == [batch.n_atoms]
+
+    def test_an_error_in_one_leaves_nothing_behind(
+        self, potential, ionic_cells, four_threads, monkeypatch
+    ):
+        names = dict(potential.module.named_modules())
+        messages = Convolution.messages
+
+        def fails(self, pairs, *rest):
+            if pairs.n_nodes == len(ionic_cells[2]):
+                raise ValueError("in one thread")
+            return messages(self, pairs, *rest)
+
+        monkeypatch.setattr(Convolution, "messages", fails)
+        with pytest.raises(ValueError, match="in one thread"):
+            potential.run(potential.batch(ionic_cells), [1])
+        assert dict(potential.module.named_modules()) == names
+        assert not any(module._forward_hooks for module in names.values())
+        monkeypatch.undo()
+        torch.set_num_threads(4)
+        assert potential.run(potential.batch(ionic_cells)).energies.isfinite().all()
+
+    def test_other_threads_of_torch_keep_their_cores(self, potential, ionic_cells, four_threads):
+        potential.run(potential.batch(ionic_cells))
+        assert torch.get_num_threads() == 4
 
 
 def test_the_model_is_left_as_it_was(potential, ionic_cells):

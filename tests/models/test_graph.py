@@ -7,7 +7,7 @@ import torch
 from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 
-from mpprobe.models.graph import build_batch, neighbour_list
+from mpprobe.models.graph import build_batch, neighbour_list, split_batch
 
 CUTOFF = 4.0
 
@@ -165,3 +165,27 @@ def test_structures_are_not_changed(atoms):
     before = atoms.copy()
     build_batch([atoms], CUTOFF)
     assert before == atoms
+
+
+class TestSplitting:
+    def test_the_parts_hold_every_structure_once_and_in_order(self, ionic_cells):
+        batch = build_batch([*ionic_cells, Atoms("Ne", positions=[[0, 0, 0]]), *ionic_cells], 4.0)
+        for n in (1, 2, 3, 20):
+            parts = split_batch(batch, n)
+            assert 1 <= len(parts) <= n
+            assert torch.equal(torch.cat([p.positions for p in parts]), batch.positions)
+            assert torch.equal(torch.cat([p.edge_vectors() for p in parts]), batch.edge_vectors())
+            assert torch.equal(torch.cat([p.cells for p in parts]), batch.cells)
+            assert sum(part.n_frames for part in parts) == batch.n_frames
+            for part in parts:
+                assert part.frame[0] == 0
+                assert part.edge_index.numel() == 0 or part.edge_index.max() < part.n_atoms
+
+    def test_they_are_of_about_equal_size(self, ionic_cells):
+        parts = split_batch(build_batch([ionic_cells[0]] * 20, 4.0), 4)
+        assert [part.n_frames for part in parts] == [5] * 4
+
+    def test_one_structure_stays_whole(self, ionic_cells):
+        batch = build_batch(ionic_cells[:1], 4.0)
+        (part,) = split_batch(batch, 8)
+        assert part is batch

@@ -110,10 +110,11 @@ def _summary(configuration) -> str:
     """What is going to be extracted, in a line."""
     model, shards = configuration.model, configuration.shards
     n_frames, n_atoms = (sum(sizes) for sizes in zip(*shards, strict=True))
+    files = f"{len(shards)} shard{'s' * (len(shards) != 1)}"
     return (
         f"{model.name}, layer {', '.join(str(layer.index) for layer in model.layers)}, "
         f"{' and '.join(configuration.kinds)}; {n_frames:,} structures of {n_atoms:,} atoms; "
-        f"{len(shards)} shard{'s' * (len(shards) != 1)}, {_size(configuration.n_bytes)} as {configuration.dtype_store}; "
+        f"{files}, {_size(configuration.n_bytes)} as {configuration.dtype_store}; "
         f"store {configuration.folder_name}"
     )
 

@@ -67,6 +67,42 @@ class Batch:
         )
 
 
+def split_batch(batch: Batch, n: int) -> list[Batch]:
+    """At most ``n`` batches of consecutive structures, with about as many edges each.
+
+    The structures, atoms and edges of a batch from :func:`build_batch` come in the same order; one
+    whose edges don't is not split.
+    """
+    import torch
+
+    of_edge = batch.frame[batch.edge_index[0]]
+    if n < 2 or batch.n_frames < 2 or bool((of_edge[1:] < of_edge[:-1]).any()):
+        return [batch]
+    cost = torch.bincount(of_edge, minlength=batch.n_frames) + 1
+    share = ((cost.cumsum(0) - cost / 2) * n / cost.sum()).long()
+    starts = torch.searchsorted(share, share.unique()).tolist()
+    ends = [*starts[1:], batch.n_frames]
+    return [_slice(batch, of_edge, first, end) for first, end in zip(starts, ends, strict=True)]
+
+
+def _slice(batch: Batch, of_edge: torch.Tensor, first: int, end: int) -> Batch:
+    """Structures ``first`` to ``end`` of a batch."""
+    import torch
+
+    bounds = torch.tensor([first, end])
+    atoms = slice(*torch.searchsorted(batch.frame, bounds).tolist())
+    edges = slice(*torch.searchsorted(of_edge, bounds).tolist())
+    return Batch(
+        numbers=batch.numbers[atoms],
+        positions=batch.positions[atoms],
+        edge_index=batch.edge_index[:, edges] - atoms.start,
+        shifts=batch.shifts[edges],
+        unit_shifts=batch.unit_shifts[edges],
+        frame=batch.frame[atoms] - first,
+        cells=batch.cells[first:end],
+    )
+
+
 def neighbour_list(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs closer than ``cutoff`` (Å), counting periodic images.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,24 @@ class Captured:
     fired: dict[int, int] = field(default_factory=dict)
 
 
+# In each thread, what the forward pass that it runs is captured in.
+_pass = threading.local()
+
+
+def run_hooked(captured: Captured, forward: Callable[[], Any]) -> Any:
+    """``forward()`` in this thread, seen only by the hooks that capture into ``captured``.
+
+    None if the hook of the deepest layer asked for ended it.
+    """
+    _pass.captured = captured
+    try:
+        return forward()
+    except _Stop:
+        return None
+    finally:
+        del _pass.captured
+
+
 @contextmanager
 def hooked(
     taps: Mapping[int, Tap], keep: set[int], edits: Mapping[int, Edit], stop_after: int | None
@@ -44,6 +63,8 @@ def hooked(
 
     Features in ``keep`` are captured after their layer's edit, if it has one. With
     ``stop_after`` the pass ends in that layer's hook; the caller sees the body return early.
+    Several passes of one model can be hooked at once if :func:`run_hooked` runs each in a thread
+    of its own.
 
     Raises:
         ModelError: a hook did not fire exactly once, or an edit changed a tensor's shape or dtype.
@@ -52,16 +73,11 @@ def hooked(
 
     def make(layer: int, tap: Tap):
         def hook(module, inputs, output):
-            captured.fired[layer] = captured.fired.get(layer, 0) + 1
-            features = tap.read(output)
-            if layer in edits:
-                features = _edited(features, edits[layer], layer)
-                output = tap.write(output, features)
-            if layer in keep:
-                captured.features[layer] = features
-            if layer == stop_after:
-                raise _Stop
-            return output
+            if getattr(_pass, "captured", captured) is captured:
+                output = _seen(captured, layer, tap, output, keep, edits)
+                if layer == stop_after:
+                    raise _Stop
+            return output  # as it is in another thread's pass
 
         return hook
 
@@ -80,6 +96,25 @@ def hooked(
                 f"layer {layer}: its hook fired {count} times in one forward pass instead of "
                 "once, so its node features can't be trusted (is the model compiled or scripted?)"
             )
+
+
+def _seen(
+    captured: Captured,
+    layer: int,
+    tap: Tap,
+    output: Any,
+    keep: set[int],
+    edits: Mapping[int, Edit],
+) -> Any:
+    """Edit and capture a layer's node features; the output that the forward pass goes on with."""
+    captured.fired[layer] = captured.fired.get(layer, 0) + 1
+    features = tap.read(output)
+    if layer in edits:
+        features = _edited(features, edits[layer], layer)
+        output = tap.write(output, features)
+    if layer in keep:
+        captured.features[layer] = features
+    return output
 
 
 def _edited(features: torch.Tensor, edit: Edit, layer: int) -> torch.Tensor:

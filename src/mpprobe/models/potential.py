@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mpprobe.errors import ModelError
 from mpprobe.models.fused.layout import NotFusable
-from mpprobe.models.graph import Batch, build_batch
-from mpprobe.models.hooks import Edit, Tap, hooked
+from mpprobe.models.graph import Batch, build_batch, split_batch
+from mpprobe.models.hooks import Captured, Edit, Tap, hooked, run_hooked
 from mpprobe.models.irreps import Block, irreps_dim, parse_irreps
+from mpprobe.models.threads import in_own_threads
 from mpprobe.structures.frame import Frame, as_frames
 
 if TYPE_CHECKING:
@@ -227,8 +230,6 @@ class Potential(ABC):
             ModelError: no such layer, an edit that changes shape or dtype, a hook that didn't
                 fire, or forces with ``keep_graph`` of positions that don't require gradients.
         """
-        import torch
-
         if forces and keep_graph and not batch.positions.requires_grad:
             raise ModelError(
                 "forces with keep_graph need a batch whose positions require gradients: call "
@@ -241,14 +242,32 @@ class Potential(ABC):
         stop = None if energies or forces else max(taps, default=None)
         if stop is None and not (energies or forces):
             return Output(features={})
+        parts = [batch] if edits or keep_graph else self._parts(batch)
+        with ExitStack() as stack:
+            seen = [stack.enter_context(hooked(taps, wanted, edits, stop)) for _ in parts]
+            one = partial(self._pass, forces=forces, keep_graph=keep_graph)
+            outputs = in_own_threads(one, list(zip(parts, seen, strict=True)))
+        return _joined(outputs)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """The structures shared out among threads, which then needn't wait for each other.
+
+        Only the fused path is: the plain one is held up by memory, which they share too.
+        """
+        import torch
+
+        if not (self.fast and self.device.type == "cpu"):
+            return [batch]
+        return split_batch(batch, torch.get_num_threads())
+
+    def _pass(self, batch: Batch, captured: Captured, *, forces, keep_graph) -> Output:
+        """One forward pass in this thread, and its derivative."""
+        import torch
+
         if forces and not keep_graph:
             batch = replace(batch, positions=batch.positions.detach().clone().requires_grad_())
-        site = None
-        with (
-            torch.set_grad_enabled(forces or keep_graph),
-            hooked(taps, wanted, edits, stop) as captured,
-        ):
-            site = self._site_energies(batch)
+        with torch.set_grad_enabled(forces or keep_graph):
+            site = run_hooked(captured, partial(self._site_energies, batch))
         return self._output(batch, captured.features, site, forces, keep_graph)
 
     def _output(self, batch, features, site, forces, keep_graph) -> Output:
@@ -271,6 +290,25 @@ class Potential(ABC):
             f"<{self.family} potential {self.name}: {len(self.layers) - 1} message-passing layers, "
             f"cutoff {self.cutoff:g} Å, {len(self.species)} elements>"
         )
+
+
+def _joined(outputs: Sequence[Output]) -> Output:
+    """One output for the structures of all, in order."""
+    import torch
+
+    if len(outputs) == 1:
+        return outputs[0]
+
+    def join(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+        return None if tensors[0] is None else torch.cat(tensors)
+
+    return Output(
+        features={t: join([o.features[t] for o in outputs]) for t in outputs[0].features},
+        **{
+            name: join([getattr(o, name) for o in outputs])
+            for name in ("energies", "site_energies", "forces")
+        },
+    )
 
 
 def _minus_gradient(

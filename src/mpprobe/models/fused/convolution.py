@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mpprobe.models.fused.kernels import in_threads, kernels, shares
+from mpprobe.models.fused.kernels import kernels, shares
 from mpprobe.models.fused.layout import Layout
 from mpprobe.models.fused.pairs import Chunk, Pairs
+from mpprobe.models.threads import in_own_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Convolution:
 
         for chunk, w in _weights(pairs, hidden, matrix):
             work = shares(chunk.ptr, torch.get_num_threads())
-            in_threads(run, [(chunk, w.numpy(), *share) for share in work])
+            in_own_threads(run, [(chunk, w.numpy(), *share) for share in work])
         return tuple(outs)
 
     def gradients(self, pairs, matrix, x, sh, hidden, grads) -> tuple[torch.Tensor, ...]:
@@ -68,7 +70,7 @@ class Convolution:
         gx = x.new_zeros(n_threads, *x.shape)
         gsh, gh = torch.empty_like(sh), torch.empty_like(hidden)
         gx_, gsh_ = gx.numpy(), gsh.numpy()
-        buffer = None if matrix is None else x.new_empty(_longest(pairs), matrix.shape[1])
+        buffer = _buffer(pairs, hidden, matrix)
 
         def run(chunk: Chunk, w, gw, thread: int, start: int, stop: int) -> None:
             kernel(x_, sh_[chunk.rows], w, g, c, signs, chunk.first, chunk.second, chunk.sides,
@@ -77,11 +79,11 @@ class Convolution:
         for chunk, w in _weights(pairs, hidden, matrix):
             gw = gh[chunk.rows] if matrix is None else buffer[: len(w)]
             work = shares(chunk.edges_before, n_threads)
-            in_threads(
+            in_own_threads(
                 run, [(chunk, w.numpy(), gw.numpy(), t, *s) for t, s in enumerate(work)]
             )  # fmt: skip
             if matrix is not None:
-                torch.mm(gw, matrix.T, out=gh[chunk.rows])
+                _multiply(gw, matrix.T, gh[chunk.rows])
         return gx.sum(dim=0) if n_threads > 1 else gx[0], gsh, gh
 
     def _arrays(self, x: torch.Tensor, sh: torch.Tensor) -> tuple[np.ndarray, ...]:
@@ -89,16 +91,38 @@ class Convolution:
         return self.coefficients.astype(x_.dtype), self.layout.parities().astype(x_.dtype), x_, sh_
 
 
-def _longest(pairs: Pairs) -> int:
-    return max((len(chunk.first) for chunk in pairs.chunks), default=0)
-
-
-def _weights(pairs: Pairs, hidden: torch.Tensor, matrix: torch.Tensor | None):
+def _weights(
+    pairs: Pairs, hidden: torch.Tensor, matrix: torch.Tensor | None
+) -> Iterator[tuple[Chunk, torch.Tensor]]:
     """Each chunk with its radial weights, which share one piece of memory."""
-    buffer = None if matrix is None else hidden.new_empty(_longest(pairs), matrix.shape[1])
-    for chunk in pairs.chunks:
-        rows = hidden[chunk.rows]
-        yield chunk, rows if matrix is None else torch.mm(rows, matrix, out=buffer[: len(rows)])
+    buffer = _buffer(pairs, hidden, matrix)
+    for chunk in pairs.chunks(torch.get_num_threads()):
+        weights = hidden[chunk.rows]
+        if matrix is not None:
+            weights = _multiply(weights, matrix, buffer[: len(weights)])
+        yield chunk, weights
+
+
+def _buffer(pairs: Pairs, hidden: torch.Tensor, matrix: torch.Tensor | None) -> torch.Tensor | None:
+    """Room for the weights of the longest chunk."""
+    if matrix is None:
+        return None
+    chunks = pairs.chunks(torch.get_num_threads())
+    longest = max((len(chunk.first) for chunk in chunks), default=0)
+    return hidden.new_empty(longest, matrix.shape[1])
+
+
+def _multiply(rows: torch.Tensor, matrix: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """``rows @ matrix`` into ``out``, shared out among threads.
+
+    They are the kernels' own threads: those of the BLAS have gone to sleep by now, and wake late.
+    """
+
+    def multiply(start: int, stop: int) -> None:
+        torch.mm(rows[start:stop], matrix, out=out[start:stop])
+
+    in_own_threads(multiply, shares(np.arange(len(rows) + 1), torch.get_num_threads()))
+    return out
 
 
 class _Messages(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Compiling a convolution's kernels once for all processes, and running them on all threads."""
+"""Compiling a convolution's kernels once for all processes, and sharing out their work."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import hashlib
 import linecache
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -78,20 +76,3 @@ def shares(weights: np.ndarray, n: int) -> list[tuple[int, int]]:
     cuts = np.searchsorted(weights, [total * k // n for k in range(1, n)])
     bounds = [0, *cuts.tolist(), len(weights) - 1]
     return [(start, stop) for start, stop in pairwise(bounds) if stop > start]
-
-
-def in_threads(task: Callable[..., None], arguments: Sequence[tuple]) -> None:
-    """``task(*a)`` for each of the arguments at once; the kernels release Python's lock."""
-    if len(arguments) == 1:
-        task(*arguments[0])
-        return
-    others = [_pool(os.getpid(), len(arguments) - 1).submit(task, *a) for a in arguments[1:]]
-    task(*arguments[0])
-    for other in others:
-        other.result()
-
-
-@cache
-def _pool(process: int, n: int) -> ThreadPoolExecutor:
-    """Threads don't survive a fork, so every process has its own."""
-    return ThreadPoolExecutor(n, thread_name_prefix="mpprobe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +33,8 @@ DIRECTED = (
 )
 
 
-@dataclass
-class _Graph:
-    """The pairs of the forward pass under way; mace passes on tensors only."""
+class _Graph(threading.local):
+    """The pairs of the forward pass that a thread runs; mace passes on tensors only."""
 
     pairs: Pairs | None = None
 
@@ -83,6 +83,9 @@ class FusedMACE:
         default_factory=list
     )
     _graph: _Graph = field(default_factory=_Graph)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _running: int = 0
+    _originals: list[dict[str, torch.nn.Module]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         kinds = {type(block).__name__ for block in self.module.interactions}
@@ -108,19 +111,32 @@ class FusedMACE:
 
     @contextmanager
     def exchanged(self, pairs: Pairs) -> Iterator[None]:
-        """The model as it runs on these pairs."""
-        originals = [{name: b._modules[name] for name in parts} for b, parts in self._exchange]
-        interactions = list(self.module.interactions)
+        """The model as it runs on these pairs, also while other threads run it on theirs."""
+        with self._lock:
+            self._running += 1
+            if self._running == 1:
+                self._exchange_parts()
         self._graph.pairs = pairs
         try:
-            for block, parts in self._exchange:
-                block._modules.update(parts)
-            for block in interactions:
-                block.conv_fusion = True  # how mace calls a product that gathers and scatters
             yield
         finally:
-            for (block, _), parts in zip(self._exchange, originals, strict=True):
-                block._modules.update(parts)
-            for block in interactions:
-                vars(block).pop("conv_fusion", None)
             self._graph.pairs = None
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._put_back()
+
+    def _exchange_parts(self) -> None:
+        self._originals = [
+            {name: block._modules[name] for name in parts} for block, parts in self._exchange
+        ]
+        for block, parts in self._exchange:
+            block._modules.update(parts)
+        for block in self.module.interactions:
+            block.conv_fusion = True  # how mace calls a product that gathers and scatters
+
+    def _put_back(self) -> None:
+        for (block, _), parts in zip(self._exchange, self._originals, strict=True):
+            block._modules.update(parts)
+        for block in self.module.interactions:
+            vars(block).pop("conv_fusion", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Where a model's modules find the pairs among the data that they pass on.
 PAIRS = "mpprobe_pairs"
 
-# Rows of radial weights held at a time: 2,048 rows of 960 in float32 are 8 MB.
-CHUNK = 2048
+# Rows of radial weights held at a time for each thread: 1,024 rows of 960 in float32 are 4 MB.
+CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,21 @@ class Pairs:
     first: np.ndarray
     second: np.ndarray
     sides: np.ndarray
+    _chunks: dict[int, tuple[Chunk, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def flipped(self) -> Pairs:
         """The same with the other end of each edge receiving."""
-        return replace(self, first=self.second, second=self.first)
+        return Pairs(self.n_nodes, self.edges, self.second, self.first, self.sides)
 
-    @cached_property
-    def chunks(self) -> tuple[Chunk, ...]:
-        return tuple(self._chunks())
+    def chunks(self, n_threads: int = 1) -> tuple[Chunk, ...]:
+        """Cut into chunks for so many threads to share, remembered for the next layer."""
+        if n_threads not in self._chunks:
+            self._chunks[n_threads] = tuple(self._cut(n_threads * CHUNK))
+        return self._chunks[n_threads]
 
-    def _chunks(self) -> Iterator[Chunk]:
-        for start in range(0, len(self.edges), CHUNK):
-            rows = slice(start, min(start + CHUNK, len(self.edges)))
+    def _cut(self, length: int) -> Iterator[Chunk]:
+        for start in range(0, len(self.edges), length):
+            rows = slice(start, min(start + length, len(self.edges)))
             first, second, sides = self.first[rows], self.second[rows], self.sides[rows]
             back = np.flatnonzero(sides == 2)
             receiver = np.concatenate([first, second[back]])
