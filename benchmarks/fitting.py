@@ -122,7 +122,9 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="mpprobe-bench-") as folder:
         path = Path(folder) / "features.npy"
         write(path, sizes.fit_rows, sizes.fit_width)
-        sample = Problem.open(path, max(sizes.fit_rows // 20, 4 * FOLDS * GROUP))
+        # Folds of one size: scikit-learn is given one penalty for all, relative to their size.
+        whole_folds = FOLDS * GROUP
+        sample = Problem.open(path, max(sizes.fit_rows // 20 // whole_folds, 4) * whole_folds)
         same_penalty = check_agreement(sample)
         tried = _ways_tried(sample)
         way = min(tried, key=lambda name: tried[name].median)

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.errors import ModelError
+from mpprobe.models.options import quiet_library
 from mpprobe.models.potential import Output, Potential
 from mpprobe.structures import as_frames
 
@@ -242,7 +243,8 @@ class _Check:
         if left:
             raise ModelError(f"{self.potential.name}: {left} hooks were left on the model")
         try:
-            pickle.dumps(self.potential.module)
+            with quiet_library():  # e3nn compiles on that occasion what it hadn't yet
+                pickle.dumps(self.potential.module)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ModelError(
                 f"{self.potential.name}: the model can't be pickled any more ({error})"

@@ -1,11 +1,9 @@
 """What the tests of the models share: small SevenNet checkpoints, and quicker builds."""
 
-import contextlib
-
 import pytest
 import torch
 
-from mpprobe.models.options import quiet_library
+from mpprobe.models.options import quiet_library, unscripted
 
 
 @pytest.fixture(scope="session")
@@ -54,19 +52,6 @@ def sevennet_checkpoint(**changes):
         torch.manual_seed(0)
         weights = build_E3_equivariant_model(config).state_dict()
     return {"config": config, "model_state_dict": weights, "epoch": 1}
-
-
-@contextlib.contextmanager
-def unscripted():
-    """Leave out e3nn's TorchScript compilation, which is most of the time that a build takes."""
-    import e3nn
-
-    before = e3nn.get_optimization_defaults()["jit_script_fx"]
-    e3nn.set_optimization_defaults(jit_script_fx=False)
-    try:
-        yield
-    finally:
-        e3nn.set_optimization_defaults(jit_script_fx=before)
 
 
 @pytest.fixture

@@ -152,9 +152,10 @@ def test_it_stops_after_the_deepest_layer(potential, layer, convolutions, ionic_
 
 
 @pytest.fixture
-def four_threads():
+def four_threads(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(4)
+    monkeypatch.setattr("mpprobe.models.potential.EDGES_PER_THREAD", 1)
     yield
     torch.set_num_threads(before)
 

@@ -64,3 +64,19 @@ def quiet_library() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def unscripted() -> Iterator[None]:
+    """Build e3nn modules without compiling them by TorchScript, which takes as long as all else.
+
+    They run the same. When such a module is pickled e3nn compiles it, and torch warns of it.
+    """
+    import e3nn
+
+    before = e3nn.get_optimization_defaults()["jit_script_fx"]
+    e3nn.set_optimization_defaults(jit_script_fx=False)
+    try:
+        yield
+    finally:
+        e3nn.set_optimization_defaults(jit_script_fx=before)

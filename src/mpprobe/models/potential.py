@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+# Directed edges that a thread should have at least: Python's part of a forward pass, during which
+# other threads wait, is then small beside the kernels'.
+EDGES_PER_THREAD = 1000
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer of node features.
@@ -258,7 +263,8 @@ class Potential(ABC):
 
         if not (self.fast and self.device.type == "cpu"):
             return [batch]
-        return split_batch(batch, torch.get_num_threads())
+        n_edges = batch.edge_index.shape[1]
+        return split_batch(batch, min(torch.get_num_threads(), n_edges // EDGES_PER_THREAD))
 
     def _pass(self, batch: Batch, captured: Captured, *, forces, keep_graph) -> Output:
         """One forward pass in this thread, and its derivative."""

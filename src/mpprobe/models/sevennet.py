@@ -13,7 +13,7 @@ from mpprobe.models.families import SEVENNET_ACCELERATORS, is_sevennet, locate_s
 from mpprobe.models.fused import PAIRS, check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
-from mpprobe.models.options import quiet_library
+from mpprobe.models.options import quiet_library, unscripted
 from mpprobe.models.potential import Potential
 from mpprobe.models.spec import ModelSpec
 from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_trust
@@ -226,7 +226,7 @@ def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetChe
 
 
 def _build(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:
-    with _sevenn_reads(checkpoint.checkpoint_path), quiet_library():
+    with _sevenn_reads(checkpoint.checkpoint_path), quiet_library(), unscripted():
         return checkpoint.build_model()
 
 
@@ -249,7 +249,7 @@ def _new_module(
     """A model of the checkpoint's configuration, its weights freshly drawn."""
     from sevenn.model_build import build_E3_equivariant_model
 
-    with quiet_library():
+    with quiet_library(), unscripted():
         return build_E3_equivariant_model(checkpoint.config | (changes or {}))
 
 

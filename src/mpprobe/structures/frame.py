@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
+from ase.formula import Formula
 
 from mpprobe.errors import StructureError
 
@@ -107,15 +109,16 @@ def conventional_formula(atoms: Atoms) -> str:
 
     ASE's own ``empirical`` formula is alphabetical (ClNa), and would not match a user's label.
     """
-    reduced, _ = atoms.symbols.formula.reduce()
-    counts = reduced.count()
-    if {"C", "H"} <= counts.keys():
-        return reduced.format("hill")
+    numbers, counts = np.unique(atoms.numbers, return_counts=True)
+    counts //= max(np.gcd.reduce(counts), 1)
+    count = dict(zip((chemical_symbols[z] for z in numbers), counts.tolist(), strict=True))
+    if {"C", "H"} <= count.keys():
+        return Formula.from_dict(count).format("hill")
 
     def place(symbol: str) -> tuple[int, str]:
         return (_NON_METALS.index(symbol) if symbol in _NON_METALS else -1, symbol)
 
-    return "".join(f"{s}{counts[s] if counts[s] > 1 else ''}" for s in sorted(counts, key=place))
+    return "".join(f"{s}{count[s] if count[s] > 1 else ''}" for s in sorted(count, key=place))
 
 
 def as_frames(structures: Atoms | Frame | Iterable[Atoms | Frame]) -> list[Frame]:

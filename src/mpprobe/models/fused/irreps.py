@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -17,17 +18,27 @@ from mpprobe.models.fused.layout import NotFusable
 ByIrrep = dict[str, torch.Tensor]
 
 
-def names(irreps) -> list[str]:
+@lru_cache
+def names(irreps) -> tuple[str, ...]:
     """Names of the irreps, each once, in the order of their first blocks."""
-    return list(dict.fromkeys(str(ir) for _, ir in irreps))
+    return tuple(dict.fromkeys(str(ir) for _, ir in irreps))
+
+
+@lru_cache
+def _blocks(irreps) -> tuple[tuple[str, int, int, slice], ...]:
+    """Name, channels, components and columns of each block. (e3nn is slow to say.)"""
+    return tuple(
+        (str(ir), mul, ir.dim, piece)
+        for (mul, ir), piece in zip(irreps, irreps.slices(), strict=True)
+    )
 
 
 def split(x: torch.Tensor, irreps) -> ByIrrep:
     """Features in e3nn's layout, (n_nodes, irreps.dim), by irrep."""
     parts: dict[str, list[torch.Tensor]] = {}
-    for (mul, ir), piece in zip(irreps, irreps.slices(), strict=True):
-        block = x[:, piece].reshape(len(x), mul, ir.dim).transpose(1, 2)
-        parts.setdefault(str(ir), []).append(block)
+    for name, mul, dim, piece in _blocks(irreps):
+        block = x[:, piece].reshape(len(x), mul, dim).transpose(1, 2)
+        parts.setdefault(name, []).append(block)
     return {name: _cat(blocks, 2) for name, blocks in parts.items()}
 
 
@@ -35,8 +46,7 @@ def join(features: ByIrrep, irreps) -> torch.Tensor:
     """The inverse of :func:`split`."""
     used = dict.fromkeys(features, 0)
     blocks = []
-    for mul, ir in irreps:
-        name = str(ir)
+    for name, mul, _, _ in _blocks(irreps):
         block = features[name].narrow(2, used[name], mul)
         blocks.append(block.transpose(1, 2).flatten(1))
         used[name] += mul
@@ -165,12 +175,11 @@ class SpeciesLinear(torch.nn.Module):
         return by_species(self._one, x, one_hot)
 
     def _one(self, x: torch.Tensor, kind: int) -> torch.Tensor:
-        slices = self.irreps_in.slices()
         blocks: dict[int, torch.Tensor] = {}
         for ins, weight in zip(self.product.instructions, self.product.weight_views(), strict=True):
-            mul, ir = self.irreps_in[ins.i_in1]
-            block = x[:, slices[ins.i_in1]].reshape(len(x), mul, ir.dim).transpose(1, 2)
-            factor = ins.path_weight * ir.dim**-0.5  # the Clebsch–Gordan coefficient of l ⊗ 0 → l
+            _, mul, dim, piece = _blocks(self.irreps_in)[ins.i_in1]
+            block = x[:, piece].reshape(len(x), mul, dim).transpose(1, 2)
+            factor = ins.path_weight * dim**-0.5  # the Clebsch–Gordan coefficient of l ⊗ 0 → l
             part = (block @ (weight[:, kind] * factor)).transpose(1, 2).flatten(1)
             blocks[ins.i_out] = blocks[ins.i_out] + part if ins.i_out in blocks else part
         return _cat([

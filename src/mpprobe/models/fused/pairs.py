@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch.utils.weak import WeakTensorKeyDictionary
 
 if TYPE_CHECKING:
+    from torch.utils.weak import WeakTensorKeyDictionary
+
     from mpprobe.models.graph import Batch
 
 #: Where a model's modules find the pairs among the data that they pass on.
@@ -101,7 +102,12 @@ class Pairs:
             )
 
 
-_KNOWN: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+@cache
+def _known() -> WeakTensorKeyDictionary:
+    """Pairs by the graphs that they were made from, as long as those are in use."""
+    from torch.utils.weak import WeakTensorKeyDictionary
+
+    return WeakTensorKeyDictionary()
 
 
 def pairs_of(batch: Batch, *, receiver: int = 0, paired: bool = True) -> Pairs:
@@ -112,7 +118,7 @@ def pairs_of(batch: Batch, *, receiver: int = 0, paired: bool = True) -> Pairs:
         receiver: whether the first (0) or second (1) node of an edge receives along it.
         paired: False lets every edge stand for itself, for models that tell directions apart.
     """
-    known = _KNOWN.setdefault(batch.edge_index, {})
+    known = _known().setdefault(batch.edge_index, {})
     if (receiver, paired) not in known:
         edges = batch.edge_index.numpy()
         pairs = (

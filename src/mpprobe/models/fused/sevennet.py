@@ -95,9 +95,8 @@ def fused_modules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     Raises:
         NotFusable: the model holds a layer that can't be.
     """
-    names = list(module._modules)
     fused: dict[str, torch.nn.Module] = {}
-    for name in names:
+    for name in module._modules:
         layer, _, part = name.partition("_")
         if not (layer.isdigit() and part in PARTS):
             fused[name] = module._modules[name]
