@@ -28,7 +28,7 @@ class Sizes:
 
     least: float = 0.4
     cells: int = 8
-    repeats: int = 7
+    repeats: int = 5
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     dense: int = 3
     pairs: int = 25
@@ -36,7 +36,7 @@ class Sizes:
     mace_repeats: int = 5
     fit_rows: int = 200_000
     fit_width: int = 480
-    fit_repeats: int = 2
+    fit_repeats: int = 1
     memory_rows: tuple[int, ...] = (70_000, 280_000, 1_120_000)
     growth_cells: tuple[int, ...] = (8, 32, 128)
     growth_repeat: tuple[int, ...] = (2, 4, 8)

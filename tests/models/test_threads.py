@@ -46,6 +46,15 @@ def test_a_thread_does_itself_what_it_shares_out():
     assert in_own_threads(lambda: torch.get_num_threads(), [(), (), ()]) == [1, 1, 1]
 
 
+def test_other_threads_keep_their_cores():
+    in_own_threads(lambda: torch.ones(10).sum(), [(), (), ()])
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert seen == [3]
+
+
 def test_an_error_is_raised_once_all_are_done():
     done = []
 

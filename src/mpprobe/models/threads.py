@@ -23,6 +23,8 @@ def in_own_threads(task: Callable[..., Result], arguments: Sequence[tuple]) -> l
     """
     if len(arguments) == 1 or getattr(_thread, "alone", False):
         return [task(*a) for a in arguments]
+    import torch
+
     pool = _pool(os.getpid(), len(arguments))
     futures = [pool.submit(_alone, task, *a) for a in arguments]
     try:
@@ -30,6 +32,8 @@ def in_own_threads(task: Callable[..., Result], arguments: Sequence[tuple]) -> l
     finally:
         for future in futures:  # nothing of this call still runs after an error
             future.exception()
+        # torch gives threads that are new the last number that any thread has set.
+        torch.set_num_threads(torch.get_num_threads())
 
 
 @cache
