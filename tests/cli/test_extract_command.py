@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import mpprobe
@@ -75,6 +76,39 @@ def test_tasks_share_one_folder(extract, tmp_path, monkeypatch):
     atoms = [int(x.split(", ")[1].split()[0].replace(",", "")) for x in said]
     assert sum(atoms) == sum(s.n_rows for s in store.shards)
     assert store.missing() == ()
+
+
+def test_workers_make_the_same_features(extract, tmp_path):
+    extract("-o", tmp_path / "serial", "-q")
+    result = extract("-o", tmp_path / "dask", "--workers", 2)
+    assert result.code == 0, result.err
+    assert "2 Dask worker threads" in result.err
+    serial, dask = Store.open(tmp_path / "serial"), Store.open(tmp_path / "dask")
+    assert dask.configuration == serial.configuration
+    assert sorted(p.name for p in dask.folder.rglob("*")) == sorted(
+        p.name for p in serial.folder.rglob("*")
+    )
+    for layer in serial.layers:
+        np.testing.assert_allclose(
+            dask.activations(MODEL)[layer.index].values[:],
+            serial.activations(MODEL)[layer.index].values[:],
+            rtol=1e-5, atol=1e-6,
+        )  # fmt: skip
+
+
+def test_the_plain_path_is_another_store(extract, tmp_path):
+    for flag in ("--fast", "--no-fast"):
+        assert extract("-o", tmp_path / flag, flag, "-q").code == 0
+    fast, plain = (Store.open(tmp_path / flag) for flag in ("--fast", "--no-fast"))
+    assert fast.model.provenance["path"] == "fused"
+    assert plain.model.provenance["path"] == "reference"
+    assert fast.configuration.sha256 != plain.configuration.sha256
+    for layer in fast.layers:
+        np.testing.assert_allclose(
+            fast.activations(MODEL)[layer.index].values[:],
+            plain.activations(MODEL)[layer.index].values[:],
+            rtol=1e-4, atol=1e-5,
+        )  # fmt: skip
 
 
 def test_a_task_too_many_has_nothing_to_do(extract, tmp_path):
