@@ -69,7 +69,7 @@ def _race(
         ASE_FEATURES: Contender(partial(calculator.features, structures), atoms),
         **batched_contenders(batched, structures, batch_sizes),
         **_own_contenders(REFERENCE, reference, structures),
-        **_own_contenders(FAST, fast, structures),
+        **_own_contenders(FAST, fast, structures * sizes.times_over),
     }
     arguments = [formula, str(len(structures)), *map(str, batch_sizes)]
     with Child("benchmarks.extraction", arguments, KEEP_MEMORY) as child:

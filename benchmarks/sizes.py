@@ -12,6 +12,7 @@ class Sizes:
     Attributes:
         least: seconds that a timed run takes at least.
         cells, repeats: 64-atom cells a timed run, and timed runs of every contender.
+        times_over: how often mpprobe's fast path is given those cells in a timed run.
         batch_sizes: cells in one of upstream's forward passes.
         dense: repeats of the same for MgO, with half the cells; 0 leaves it out.
         pairs: repeats of the forward pass with and without hooks.
@@ -29,8 +30,9 @@ class Sizes:
     least: float = 0.4
     cells: int = 8
     repeats: int = 5
+    times_over: int = 4
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
-    dense: int = 3
+    dense: int = 0
     pairs: int = 25
     mace_cells: int = 8
     mace_repeats: int = 5
@@ -50,6 +52,7 @@ QUICK = Sizes(
     least=0.05,
     cells=1,
     repeats=2,
+    times_over=1,
     batch_sizes=(1,),
     dense=0,
     pairs=3,

@@ -8,6 +8,7 @@ import torch
 import mpprobe
 from mpprobe.models.fused import NotFusable
 from mpprobe.models.fused.cuda import SWITCHES, accelerated_modules
+from mpprobe.models.options import quiet_library
 from mpprobe.models.spec import Accelerator
 
 # Packages that are installed stand for the accelerators, which aren't.
@@ -23,7 +24,8 @@ def plain(sevennet_file):
 
 def accelerated(plain, factor=1.0):
     """A model as sevenn would build it with a kernel, its weights drawn anew."""
-    module = copy.deepcopy(plain)
+    with quiet_library():  # e3nn compiles its modules when they are copied
+        module = copy.deepcopy(plain)
     for name in [name for name in module._modules if name.endswith("_convolution")]:
         module._modules[name] = Kernel(module._modules[name], factor)
     return module

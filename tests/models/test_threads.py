@@ -5,7 +5,8 @@ import threading
 import pytest
 import torch
 
-from mpprobe.models.threads import in_own_threads
+from mpprobe.models import threads
+from mpprobe.models.threads import by_rows, in_own_threads
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +67,30 @@ def test_an_error_is_raised_once_all_are_done():
     with pytest.raises(ValueError, match="the first"):
         in_own_threads(task, [(0,), (1,), (2,)])
     assert sorted(done) == [1, 2]
+
+
+def test_rows_are_shared_out_and_keep_their_gradients(monkeypatch):
+    monkeypatch.setattr(threads, "ROWS_PER_THREAD", 2)
+    x = torch.randn(11, 3, requires_grad=True)
+    seen = []
+
+    def function(x, nothing, y):
+        seen.append(len(x))
+        assert nothing is None
+        return x * y, x.sum(dim=1)
+
+    y = torch.randn(11, 1)
+    product, total = by_rows(function, x, None, y)
+    assert sorted(seen) == [3, 4, 4]
+    torch.testing.assert_close(product, x * y)
+    torch.testing.assert_close(total, x.sum(dim=1))
+    torch.testing.assert_close(torch.autograd.grad(product.sum(), x)[0], y.expand(11, 3))
+    with torch.no_grad():
+        assert not by_rows(function, x, None, y)[0].requires_grad
+
+
+def test_few_rows_stay_together():
+    x = torch.randn(threads.ROWS_PER_THREAD)
+    ran = []
+    by_rows(lambda x: (ran.append(threading.get_ident()) or x,), x)
+    assert ran == [threading.get_ident()]

@@ -7,7 +7,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+# Fewer are done before another thread has woken.
+ROWS_PER_THREAD = 200
 
 Result = TypeVar("Result")
 
@@ -34,6 +41,32 @@ def in_own_threads(task: Callable[..., Result], arguments: Sequence[tuple]) -> l
             future.exception()
         # torch gives threads that are new the last number that any thread has set.
         torch.set_num_threads(torch.get_num_threads())
+
+
+def by_rows(
+    function: Callable[..., tuple[torch.Tensor, ...]], *arguments: torch.Tensor | None
+) -> tuple[torch.Tensor, ...]:
+    """``function(*arguments)``, runs of rows shared out among threads.
+
+    Args:
+        function: takes and gives tensors whose rows have nothing to do with each other.
+        arguments: of as many rows each; None is passed on.
+    """
+    import torch
+
+    n_rows = next(len(a) for a in arguments if a is not None)
+    n = min(torch.get_num_threads(), n_rows // ROWS_PER_THREAD)
+    if n < 2 or getattr(_thread, "alone", False):
+        return function(*arguments)
+    bounds = [n_rows * k // n for k in range(n + 1)]
+    with_gradients = torch.is_grad_enabled()  # known to each thread by itself
+
+    def run(start: int, stop: int) -> tuple[torch.Tensor, ...]:
+        with torch.set_grad_enabled(with_gradients):
+            return function(*(None if a is None else a[start:stop] for a in arguments))
+
+    parts = in_own_threads(run, list(pairwise(bounds)))
+    return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
 
 
 @cache

@@ -19,6 +19,7 @@ from mpprobe.models.fused.irreps import (
 )
 from mpprobe.models.fused.layout import NotFusable, read_layout
 from mpprobe.models.fused.pairs import PAIRS
+from mpprobe.models.threads import by_rows
 
 #: A layer's modules in the order in which sevenn runs them; the gate's output is the layer's.
 PARTS = (
@@ -52,33 +53,45 @@ class FusedLayer(torch.nn.Module):
         self.before = LinearByIrrep(parts["self_interaction_1"].linear)
         self.after = LinearByIrrep(parts["self_interaction_2"].linear)
         self.gate = GateByIrrep(parts["equivariant_gate"].gate)
+        self._by_species = isinstance(self.connection, SpeciesLinear)
+        self._sent = names(convolution.convolution.irreps_out)
+        self._connected = (
+            names(self.connection.irreps_out) if self._by_species else self.connection.reached
+        )
         _check_irreps(convolution.convolution, self.before, self.after)
 
     def forward(self, data: dict[str, Any]) -> dict[str, Any]:
-        convolution = self.filter
-        features = split(data["x"], convolution.convolution.irreps_in1)
-        if isinstance(self.connection, SpeciesLinear):
-            by_species = self.connection(data["x"], data[self.intro.key_operand])
-            connection = split(by_species, self.connection.irreps_out)
+        convolution, modal = self.filter, self._modal(data)
+        species = data[self.intro.key_operand] if self._by_species else None
+        gathered, *connection = by_rows(self._before, data["x"], species, modal)
+        (hidden,) = by_rows(self._hidden, data[convolution.key_weight_input])
+        messages = self.convolution(
+            data[PAIRS], gathered, data[convolution.key_filter], hidden, self.radial.matrix()
+        )
+        (data["x"],) = by_rows(self._after, modal, *messages, *connection)
+        return data
+
+    def _before(self, x, species, modal) -> tuple[torch.Tensor, ...]:
+        """What the kernel gathers, and the self-connection by irrep."""
+        features = split(x, self.filter.convolution.irreps_in1)
+        if self._by_species:
+            connection = split(self.connection(x, species), self.connection.irreps_out)
         else:
             connection = self.connection(features)
-        modal = self._modal(data)
-        messages = self.convolution(
-            data[PAIRS],
-            rows(self.before(_with_modal(features, modal))),
-            data[convolution.key_filter],
-            self.radial(data[convolution.key_weight_input]),
-            self.radial.matrix(),
-        )
-        messages = dict(zip(names(convolution.convolution.irreps_out), messages, strict=True))
+        return rows(self.before(_with_modal(features, modal))), *connection.values()
+
+    def _hidden(self, edges: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.radial(edges),)
+
+    def _after(self, modal, *blocks: torch.Tensor) -> tuple[torch.Tensor]:
+        """Node features after this layer, from messages and self-connection by irrep."""
+        messages = dict(zip(self._sent, blocks, strict=False))
+        connection = dict(zip(self._connected, blocks[len(messages) :], strict=True))
         # The messages are divided by the denominator after the linear map, where they are fewer.
-        denominator = convolution.denominator
+        denominator = self.filter.denominator
         update = self.after(_with_modal(messages, None if modal is None else modal * denominator))
         update = {name: block / denominator for name, block in update.items()}
-        data["x"] = self.gate(
-            update | {name: update[name] + connection[name] for name in connection}
-        )
-        return data
+        return (self.gate(update | {name: update[name] + connection[name] for name in connection}),)
 
     def _modal(self, data: dict[str, Any]) -> torch.Tensor | None:
         """One-hot fidelity of each node, (n_nodes, 1, n_modals), where the linear maps take it."""
