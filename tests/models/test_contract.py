@@ -13,8 +13,21 @@ SEVENNETS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", SEVENNETS)
+# By default each checkpoint in one dtype, and both for one of them: kernels compile for seconds.
+QUICK = {
+    ("sevenn-0", "float32"), ("sevenn-0", "float64"), ("sevenn-l3i5", "float32"),
+    ("sevenn-mf-0", "float64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param(n, d, marks=() if (n, d) in QUICK else pytest.mark.slow)
+        for n in SEVENNETS
+        for d in ("float32", "float64")
+    ],
+)
 def test_sevennet_checkpoints(name, dtype, ionic_cells):
     check_potential(mpprobe.load(name, dtype=dtype, **SEVENNETS[name]), ionic_cells)
 
