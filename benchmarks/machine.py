@@ -7,9 +7,10 @@ import os
 import platform
 import re
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from mpprobe import provenance
 
 #: Cores that others may keep busy before the figures are called doubtful.
 BUSY = 0.3
@@ -43,13 +44,7 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of Python and of all packages that take part."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return provenance.versions(PACKAGES)
 
 
 def now() -> str:

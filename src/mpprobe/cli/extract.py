@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +63,7 @@ def extract(
     The store is a folder inside --output, named by the model and a hash of all that decides its
     content. The same command resumes a run that was cut off, and adds to what other tasks make.
     """
-    from mpprobe.scale.shards import assign, find_task
+    from mpprobe.scale.shards import find_task
 
     choose_executor(executor, scheduler, workers)
     task = find_task(n_shards, shard_index)
@@ -77,12 +78,7 @@ def extract(
         random_weights=random_weights, seed=seed,
     )  # fmt: skip
     note(_summary(configuration), quiet)
-    shards = configuration.plan()
-    share = range(len(shards))
-    if task is not None:
-        share = assign([shard.n_rows for shard in shards], task.count)[task.index]
-        n_atoms = sum(shards[i].n_rows for i in share)
-        note(f"{task}: {len(share)} of {len(shards)} shards, {n_atoms:,} atoms", quiet)
+    share = _share(configuration.plan(), task, quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return
@@ -97,6 +93,18 @@ def extract(
         else:
             store.extract(potential, share, progress=count, notify=lambda line: note(line, quiet))
     _print(store, as_json)
+
+
+def _share(shards, task, quiet: bool) -> Sequence[int]:
+    """Numbers of the shards that this task does: all of them where there is but one task."""
+    from mpprobe.scale.shards import assign
+
+    if task is None:
+        return range(len(shards))
+    share = assign([shard.n_rows for shard in shards], task.count)[task.index]
+    n_atoms = sum(shards[i].n_rows for i in share)
+    note(f"{task}: {len(share)} of {len(shards)} shards, {n_atoms:,} atoms", quiet)
+    return share
 
 
 def _by_workers(store, potential, executor, count, share) -> None:
