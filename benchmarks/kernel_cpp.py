@@ -34,7 +34,7 @@ FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-std=c++17"
 TOLERANCE = 1e-5
 
 _REALS = ("x", "sh", "w", "c", "signs")
-_INTEGERS = ("nodes", "ptr", "source", "row", "side")
+_INTEGERS = ("nodes", "ptr", "fresh", "source", "row", "side")
 #: Variables that count; all others hold features, weights or coefficients.
 _COUNTERS = ("n", "e", "u", "m", "i", "j", "p", "s")
 
@@ -81,13 +81,13 @@ def cpp_source(layout: Layout) -> str:
         while depth < depths[-1]:
             lines.append("}")
             depths.pop()
-        if line.strip().startswith("for "):
+        if line.endswith(":"):
             depths.append(depth + 4)
         lines.append(_translated(line.strip(), layout, widths))
     lines += ["}"] * (len(depths) - 1)
     parameters = [f"const float *__restrict {name}" for name in _REALS]
     parameters += [f"const int64_t *__restrict {name}" for name in _INTEGERS]
-    parameters += ["int64_t start", "int64_t stop"]
+    parameters += ["int64_t n_nodes"]
     parameters += [f"float *__restrict out{g}" for g in range(len(layout.groups))]
     head = f'extern "C" void forward({", ".join(parameters)}) {{'
     return "\n".join(["#include <cstdint>", head, *lines, "}", ""])
@@ -97,7 +97,10 @@ def _translated(line: str, layout: Layout, widths: dict[str, int]) -> str:
     """One line of the Python kernel in C++."""
     if loop := re.fullmatch(r"for (\w+) in range\((?:(.+), )?(.+)\):", line):
         name, first, last = loop.groups()
+        last = "n_nodes" if last == "len(nodes)" else last
         return f"for (int64_t {name} = {first or 0}; {name} < {last}; ++{name}) {{"
+    if line.endswith(":"):
+        return re.sub(r"if (.+):", r"if (\1) {", line).replace("else:", "else {")
     if line.startswith("acc = "):
         return f"float acc[{layout.output_dim}];"
     if line.startswith("acc[:] = "):
@@ -117,7 +120,7 @@ def _arguments(
 ) -> tuple[list[Any], int]:
     """The kernel's arguments for random features on the first chunk of a real graph."""
     pairs = pairs_of(potential.batch(crystals("NaCl", 1, repeat)))
-    chunk = pairs.chunks()[0]
+    chunk = pairs.shared_out(1).shares[0][0]
     rng = np.random.default_rng(0)
 
     def random(*shape: int) -> np.ndarray:
@@ -127,8 +130,8 @@ def _arguments(
     reals = [random(pairs.n_nodes, layout.input_dim), random(n_rows, layout.sh_dim),
              random(n_rows, layout.n_weights), coefficients.astype(np.float32),
              layout.parities().astype(np.float32)]  # fmt: skip
-    graph = [chunk.nodes, chunk.ptr, chunk.source, chunk.row, chunk.side]
-    return [*reals, *graph, 0, len(chunk.nodes)], len(chunk.source)
+    graph = [chunk.nodes, chunk.ptr, chunk.fresh, chunk.source, chunk.row, chunk.side]
+    return [*reals, *graph], len(chunk.source)
 
 
 def _zeros(layout: Layout, arguments: list[Any]) -> list[np.ndarray]:
@@ -145,13 +148,13 @@ def _compiled(
     subprocess.run(["g++", *FLAGS, "-o", str(library), str(source)], check=True)
     function = ctypes.CDLL(str(library)).forward
     arrays = [np.ascontiguousarray(a, np.float32) for a in arguments[: len(_REALS)]]
-    arrays += [np.ascontiguousarray(a, np.int64) for a in arguments[len(_REALS) : -2]]
+    arrays += [np.ascontiguousarray(a, np.int64) for a in arguments[len(_REALS) :]]
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in arrays]
-    bounds = [ctypes.c_int64(bound) for bound in arguments[-2:]]
+    n_nodes = ctypes.c_int64(len(arguments[len(_REALS)]))
     outs = [ctypes.c_void_p(a.ctypes.data) for a in out]
 
     def call(keep: list[np.ndarray] = arrays) -> None:
-        function(*pointers, *bounds, *outs)
+        function(*pointers, n_nodes, *outs)
 
     return call
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import sys
 import time
 from pathlib import Path
@@ -108,7 +109,15 @@ def test_peak_memory_sees_arrays_but_not_mapped_files(tmp_path):
 
     file = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float64, (4 << 20,))
     file[:] = 1.0
-    held = peak(lambda: (np.ones(8 << 20), time.sleep(0.05)))  # 64 MiB
+
+    def hold():
+        """Pages that nothing in this process had before, unlike memory from malloc."""
+        with mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+            for _ in range(64):
+                pages.write(bytes(1 << 20))
+            time.sleep(0.05)
+
+    held = peak(hold)
     mapped = peak(lambda: (file.sum(), time.sleep(0.05)))  # 32 MiB
     assert 60 < held["above_baseline_mib"] < 90
     assert mapped["above_baseline_mib"] < 10

@@ -159,6 +159,35 @@ def test_any_number_of_threads(convolution, product):
             torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_memory_is_used_again_once_nobody_holds_it(convolution, product, n_threads):
+    pairs = some_pairs(n_pairs=40)
+    inputs = arguments(product, pairs)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with torch.no_grad():
+            first = convolution(pairs, *inputs)
+            kept = [block.clone() for block in first]
+            second = convolution(pairs, 2 * inputs[0], *inputs[1:])
+            for a, b, c in zip(first, kept, second, strict=True):
+                assert torch.equal(a, b)
+                torch.testing.assert_close(2 * a, c)
+            places = {block.data_ptr() for block in first}
+            slices = [block[1:] for block in first]
+            del first, a
+            third = convolution(pairs, 3 * inputs[0], *inputs[1:])
+            assert places.isdisjoint(block.data_ptr() for block in third)  # slices still hold it
+            del slices
+            fourth = convolution(pairs, *inputs)
+    finally:
+        torch.set_num_threads(before)
+    assert {block.data_ptr() for block in fourth} == places
+    for a, b in zip(fourth, kept, strict=True):
+        torch.testing.assert_close(a, b)
+        assert a[N_NODES - 1].abs().max() == 0  # nothing reaches it, whatever lay there
+
+
 def test_no_edges(convolution, product):
     pairs = every_edge(np.zeros((2, 0), dtype=np.int64), N_NODES)
     x, sh, hidden, matrix = (a.requires_grad_() for a in arguments(product, pairs))
@@ -194,18 +223,35 @@ class TestPairs:
         assert len(pairs.edges) == 3
         assert (pairs.sides == 1).all()
 
+    @pytest.mark.parametrize("n_threads", [1, 2, 5])
+    def test_threads_never_sum_into_the_same_row(self, sevenn_0, ionic_cells, n_threads):
+        batch = sevenn_0.batch(ionic_cells)
+        pairs = pair_up(batch.edge_index.numpy(), batch.unit_shifts.numpy(), batch.n_atoms)
+        work = pairs.shared_out(n_threads)
+        rows = [{row for chunk in chunks for row in chunk.nodes.tolist()} for chunks in work.shares]
+        assert len(rows) == n_threads
+        assert sum(map(len, rows)) == len(set().union(*rows)) == work.n_rows - len(work.alone)
+        # Ones summed at every edge are the number of edges, wherever they were summed.
+        total = np.full(work.n_rows, np.nan)
+        for chunk in (chunk for chunks in work.shares for chunk in chunks):
+            sums = np.diff(chunk.ptr)
+            total[chunk.nodes] = np.where(chunk.fresh, sums, total[chunk.nodes] + sums)
+        work.gather(total)
+        expected = np.bincount(batch.edge_index[0].numpy(), minlength=batch.n_atoms)
+        np.testing.assert_array_equal(total[: batch.n_atoms], expected)
 
-class TestCompiling:
     def test_shares_are_runs_of_about_equal_weight(self):
         weights = np.append(0, np.cumsum(np.random.default_rng(0).integers(1, 9, size=1000)))
-        shares = compiled.shares(weights, 7)
+        shares = pairs_module.runs(weights, 7)
         assert [start for start, _ in shares] == [0, *(stop for _, stop in shares[:-1])]
         assert shares[-1][1] == 1000
         sizes = [weights[stop] - weights[start] for start, stop in shares]
         assert max(sizes) - min(sizes) <= 2 * 9
-        assert compiled.shares(np.array([0, 3]), 64) == [(0, 1)]
-        assert compiled.shares(np.array([0]), 2) == []
+        assert pairs_module.runs(np.array([0, 3]), 64) == [(0, 1)]
+        assert pairs_module.runs(np.array([0]), 2) == []
 
+
+class TestCompiling:
     def test_a_cache_that_cannot_be_written_is_done_without(
         self, convolution, tmp_path, monkeypatch
     ):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mpprobe.models.fused.kernels import kernels, shares
+from mpprobe.models.fused.kernels import kernels
 from mpprobe.models.fused.layout import Layout
-from mpprobe.models.fused.pairs import Chunk, Pairs
+from mpprobe.models.fused.pairs import Chunk, Chunks, Pairs
 from mpprobe.models.threads import in_own_threads
+
+#: Gives some rows of a tensor.
+Rows = Callable[[slice], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,56 +38,60 @@ class Convolution:
         pairs: Pairs,
         x: torch.Tensor,
         sh: torch.Tensor,
-        hidden: torch.Tensor,
+        hidden: torch.Tensor | Rows,
         matrix: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """Messages by irrep: one tensor (n_nodes, 2l + 1, channels) for each group."""
+        """Messages by irrep: one tensor (n_nodes, 2l + 1, channels) for each group.
+
+        Without gradients ``hidden`` may be a function that gives some of its rows.
+        """
+        if not torch.is_grad_enabled():
+            rows = hidden if callable(hidden) else hidden.__getitem__
+            return self.messages(pairs, matrix, x.contiguous(), sh.contiguous(), rows)
         if matrix is not None and matrix.requires_grad and torch.is_grad_enabled():
             hidden, matrix = hidden @ matrix, None
         return _Messages.apply(self, pairs, matrix, x, sh, hidden)
 
-    def messages(self, pairs, matrix, x, sh, hidden) -> tuple[torch.Tensor, ...]:
-        """The kernel ``forward`` on every chunk."""
+    def messages(self, pairs, matrix, x, sh, hidden: Rows) -> tuple[torch.Tensor, ...]:
+        """The kernel ``forward``: every thread goes through chunks of its own."""
         kernel = kernels(self.layout).forward
-        groups = self.layout.groups
-        outs = [x.new_zeros(pairs.n_nodes, group.dim, group.mul) for group in groups]
+        work = pairs.shared_out(torch.get_num_threads())
         c, signs, x_, sh_ = self._arrays(x, sh)
+        shapes = [(work.n_rows, group.dim, group.mul) for group in self.layout.groups]
+        outs = work.room.empty(shapes, x.dtype)
         out = [o.numpy() for o in outs]
 
-        def run(chunk: Chunk, w: np.ndarray, start: int, stop: int) -> None:
-            kernel(x_, sh_[chunk.rows], w, c, signs, chunk.nodes, chunk.ptr, chunk.source,
-                   chunk.row, chunk.side, start, stop, *out)  # fmt: skip
+        def run(chunks: Chunks) -> None:
+            for chunk, w in _weights(chunks, hidden, matrix):
+                kernel(x_, sh_[chunk.rows], w.numpy(), c, signs, chunk.nodes, chunk.ptr,
+                       chunk.fresh, chunk.source, chunk.row, chunk.side, *out)  # fmt: skip
 
-        for chunk, w in _weights(pairs, hidden, matrix):
-            work = shares(chunk.ptr, torch.get_num_threads())
-            in_own_threads(run, [(chunk, w.numpy(), *share) for share in work])
-        return tuple(outs)
+        in_own_threads(run, [(chunks,) for chunks in work.shares])
+        in_own_threads(work.gather, [(o,) for o in out])
+        return tuple(o[: pairs.n_nodes] for o in outs)
 
     def gradients(self, pairs, matrix, x, sh, hidden, grads) -> tuple[torch.Tensor, ...]:
-        """The kernel ``backward`` on every chunk: gradients of x, sh and hidden."""
+        """The kernel ``backward`` in the same way: gradients of x, sh and hidden."""
         kernel = kernels(self.layout).backward
+        work = pairs.shared_out(torch.get_num_threads())
         c, signs, x_, sh_ = self._arrays(x, sh)
         g = torch.cat([grad.flatten(1) for grad in grads], dim=1).numpy()
-        n_threads = torch.get_num_threads()
         # Pairs share nodes, so each thread sums into an array of its own.
-        gx = x.new_zeros(n_threads, *x.shape)
+        gx = np.zeros((len(work.shares), *x.shape), x_.dtype)
         gsh, gh = torch.empty_like(sh), torch.empty_like(hidden)
-        gx_, gsh_ = gx.numpy(), gsh.numpy()
-        buffer = _buffer(pairs, hidden, matrix)
+        gsh_ = gsh.numpy()
 
-        def run(chunk: Chunk, w, gw, thread: int, start: int, stop: int) -> None:
-            kernel(x_, sh_[chunk.rows], w, g, c, signs, chunk.first, chunk.second, chunk.sides,
-                   start, stop, gx_[thread], gsh_[chunk.rows], gw)  # fmt: skip
+        def run(thread: int, chunks: Chunks) -> None:
+            buffer = _buffer(chunks, matrix)
+            for chunk, w in _weights(chunks, hidden.__getitem__, matrix):
+                gw = gh[chunk.rows] if matrix is None else buffer[: len(w)]
+                kernel(x_, sh_[chunk.rows], w.numpy(), g, c, signs, chunk.first, chunk.second,
+                       chunk.sides, gx[thread], gsh_[chunk.rows], gw.numpy())  # fmt: skip
+                if matrix is not None:
+                    torch.mm(gw, matrix.T, out=gh[chunk.rows])
 
-        for chunk, w in _weights(pairs, hidden, matrix):
-            gw = gh[chunk.rows] if matrix is None else buffer[: len(w)]
-            work = shares(chunk.edges_before, n_threads)
-            in_own_threads(
-                run, [(chunk, w.numpy(), gw.numpy(), t, *s) for t, s in enumerate(work)]
-            )  # fmt: skip
-            if matrix is not None:
-                _multiply(gw, matrix.T, gh[chunk.rows])
-        return gx.sum(dim=0) if n_threads > 1 else gx[0], gsh, gh
+        in_own_threads(run, list(enumerate(work.shares)))
+        return torch.from_numpy(gx[0] if len(gx) == 1 else gx.sum(axis=0)), gsh, gh
 
     def _arrays(self, x: torch.Tensor, sh: torch.Tensor) -> tuple[np.ndarray, ...]:
         x_, sh_ = x.numpy(), sh.numpy()
@@ -92,37 +99,22 @@ class Convolution:
 
 
 def _weights(
-    pairs: Pairs, hidden: torch.Tensor, matrix: torch.Tensor | None
+    chunks: Chunks, hidden: Rows, matrix: torch.Tensor | None
 ) -> Iterator[tuple[Chunk, torch.Tensor]]:
     """Each chunk with its radial weights, which share one piece of memory."""
-    buffer = _buffer(pairs, hidden, matrix)
-    for chunk in pairs.chunks(torch.get_num_threads()):
-        weights = hidden[chunk.rows]
+    buffer = _buffer(chunks, matrix)
+    for chunk in chunks:
+        weights = hidden(chunk.rows)
         if matrix is not None:
-            weights = _multiply(weights, matrix, buffer[: len(weights)])
+            weights = torch.mm(weights, matrix, out=buffer[: len(weights)])
         yield chunk, weights
 
 
-def _buffer(pairs: Pairs, hidden: torch.Tensor, matrix: torch.Tensor | None) -> torch.Tensor | None:
+def _buffer(chunks: Chunks, matrix: torch.Tensor | None) -> torch.Tensor | None:
     """Room for the weights of the longest chunk."""
     if matrix is None:
         return None
-    chunks = pairs.chunks(torch.get_num_threads())
-    longest = max((len(chunk.first) for chunk in chunks), default=0)
-    return hidden.new_empty(longest, matrix.shape[1])
-
-
-def _multiply(rows: torch.Tensor, matrix: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """``rows @ matrix`` into ``out``, shared out among threads.
-
-    They are the kernels' own threads: those of the BLAS have gone to sleep by now, and wake late.
-    """
-
-    def multiply(start: int, stop: int) -> None:
-        torch.mm(rows[start:stop], matrix, out=out[start:stop])
-
-    in_own_threads(multiply, shares(np.arange(len(rows) + 1), torch.get_num_threads()))
-    return out
+    return matrix.new_empty(max(len(chunk.first) for chunk in chunks), matrix.shape[1])
 
 
 class _Messages(torch.autograd.Function):
@@ -133,7 +125,9 @@ class _Messages(torch.autograd.Function):
         x, sh, hidden = x.contiguous(), sh.contiguous(), hidden.contiguous()
         ctx.constants = convolution, pairs, matrix
         ctx.save_for_backward(x, sh, hidden)
-        return convolution.messages(pairs, matrix, x.detach(), sh.detach(), hidden.detach())
+        return convolution.messages(
+            pairs, matrix, x.detach(), sh.detach(), hidden.detach().__getitem__
+        )
 
     @staticmethod
     def backward(ctx, *grads):

@@ -1,4 +1,4 @@
-"""Compiling a convolution's kernels once for all processes, and sharing out their work."""
+"""Compiling a convolution's kernels once for all processes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import linecache
 import os
 import tempfile
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-
-import numpy as np
 
 from mpprobe.models.fused.layout import Layout
 from mpprobe.models.fused.source import kernel_source
@@ -63,16 +60,3 @@ def _write(source: str) -> Path | None:
 
 def _digest(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:16]
-
-
-def shares(weights: np.ndarray, n: int) -> list[tuple[int, int]]:
-    """Cut a sequence into at most ``n`` runs of about the same total weight.
-
-    Args:
-        weights: cumulative, from 0 to the total, shape (length + 1,).
-        n: number of runs wanted; empty ones are left out.
-    """
-    total = int(weights[-1])
-    cuts = np.searchsorted(weights, [total * k // n for k in range(1, n)])
-    bounds = [0, *cuts.tolist(), len(weights) - 1]
-    return [(start, stop) for start, stop in pairwise(bounds) if stop > start]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mpprobe.models.fused.room import Room
 
 if TYPE_CHECKING:
     from torch.utils.weak import WeakTensorKeyDictionary
@@ -17,20 +20,21 @@ if TYPE_CHECKING:
 #: Where a model's modules find the pairs among the data that they pass on.
 PAIRS = "mpprobe_pairs"
 
-# Rows of radial weights held at a time for each thread: 1,024 rows of 960 in float32 are 4 MB.
+# Rows of radial weights that a thread holds at a time: 1,024 rows of 960 in float32 are 4 MB.
 CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of the pairs, and their directed edges sorted by receiving node.
+    """Some rows of the pairs, and their directed edges by receiving node.
 
     Attributes:
         rows: which pairs.
         first, second: of each pair: the node that receives from the other, shape (n_rows,).
         sides: 2 where the edge also goes the other way, else 1, shape (n_rows,).
-        nodes: the receiving nodes, shape (n_nodes,).
+        nodes: rows of messages, one for each receiving node, shape (n_nodes,).
         ptr: where each one's edges begin and end, shape (n_nodes + 1,).
+        fresh: whether this chunk is the first to reach that row, shape (n_nodes,).
         source: the sending node of each edge.
         row: its pair, counted from the chunk's first.
         side: 0 if it goes from the pair's second to its first, else 1.
@@ -42,14 +46,49 @@ class Chunk:
     sides: np.ndarray
     nodes: np.ndarray
     ptr: np.ndarray
+    fresh: np.ndarray
     source: np.ndarray
     row: np.ndarray
     side: np.ndarray
 
-    @cached_property
-    def edges_before(self) -> np.ndarray:
-        """Directed edges of the pairs before each one, and of all, shape (n_rows + 1,)."""
-        return np.append(0, np.cumsum(self.sides))
+
+#: What one thread goes through.
+Chunks = tuple[Chunk, ...]
+
+
+@dataclass(frozen=True)
+class SharedOut:
+    """The pairs as several threads go through them at once, each into rows of its own.
+
+    A node has its row in the messages, into which one thread sums. Where pairs of other threads
+    reach the same node, they have rows further down, which :meth:`gather` adds.
+
+    Attributes:
+        shares: the chunks of each thread.
+        n_nodes: of the graph.
+        further: for each thread, the nodes of its further rows, which lie thread after thread.
+        alone: nodes that no edge reaches.
+        room: for the messages.
+    """
+
+    shares: tuple[Chunks, ...]
+    n_nodes: int
+    further: tuple[np.ndarray, ...]
+    alone: np.ndarray
+    room: Room = field(default_factory=Room, repr=False, compare=False)
+
+    @property
+    def n_rows(self) -> int:
+        """Of an array that all threads can sum into."""
+        return self.n_nodes + sum(map(len, self.further))
+
+    def gather(self, out: np.ndarray) -> None:
+        """Add the further rows of messages, shape (n_rows, ...), to their nodes' own."""
+        out[self.alone] = 0
+        first = self.n_nodes
+        for nodes in self.further:
+            out[nodes] += out[first : first + len(nodes)]
+            first += len(nodes)
 
 
 @dataclass(frozen=True)
@@ -69,21 +108,45 @@ class Pairs:
     first: np.ndarray
     second: np.ndarray
     sides: np.ndarray
-    _chunks: dict[int, tuple[Chunk, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _shared_out: dict[int, SharedOut] = field(default_factory=dict, repr=False, compare=False)
 
     def flipped(self) -> Pairs:
         """The same with the other end of each edge receiving."""
         return Pairs(self.n_nodes, self.edges, self.second, self.first, self.sides)
 
-    def chunks(self, n_threads: int = 1) -> tuple[Chunk, ...]:
-        """Cut into chunks for so many threads to share, remembered for the next layer."""
-        if n_threads not in self._chunks:
-            self._chunks[n_threads] = tuple(self._cut(n_threads * CHUNK))
-        return self._chunks[n_threads]
+    def shared_out(self, n_threads: int) -> SharedOut:
+        """In runs of about as many edges for at most so many threads, remembered."""
+        if n_threads not in self._shared_out:
+            edges_before = np.append(0, np.cumsum(self.sides))
+            self._shared_out[n_threads] = self._share_out(runs(edges_before, n_threads))
+        return self._shared_out[n_threads]
 
-    def _cut(self, length: int) -> Iterator[Chunk]:
-        for start in range(0, len(self.edges), length):
-            rows = slice(start, min(start + length, len(self.edges)))
+    def _share_out(self, bounds: list[tuple[int, int]]) -> SharedOut:
+        # Each node's row goes to the thread in which most of its edges end.
+        reached = [self._edges_by_node(start, stop) for start, stop in bounds]
+        reached = np.array(reached).reshape(len(bounds), self.n_nodes)
+        owner = reached.argmax(axis=0) if bounds else None
+        n_rows, further, shares = self.n_nodes, [], []
+        for thread, (start, stop) in enumerate(bounds):
+            nodes = np.flatnonzero((reached[thread] > 0) & (owner != thread))
+            row_of = np.arange(self.n_nodes)
+            row_of[nodes] = n_rows + np.arange(len(nodes))
+            shares.append(tuple(self._cut(start, stop, row_of)))
+            further.append(nodes)
+            n_rows += len(nodes)
+        alone = np.flatnonzero(reached.sum(axis=0) == 0)
+        return SharedOut(tuple(shares), self.n_nodes, tuple(further), alone)
+
+    def _edges_by_node(self, start: int, stop: int) -> np.ndarray:
+        """How many edges of these pairs end at each node, shape (n_nodes,)."""
+        first, second = self.first[start:stop], self.second[start:stop]
+        receiver = np.concatenate([first, second[self.sides[start:stop] == 2]])
+        return np.bincount(receiver, minlength=self.n_nodes)
+
+    def _cut(self, start: int, stop: int, row_of: np.ndarray) -> Iterator[Chunk]:
+        fresh = np.ones(self.n_nodes, dtype=bool)
+        for begin in range(start, stop, CHUNK):
+            rows = slice(begin, min(begin + CHUNK, stop))
             first, second, sides = self.first[rows], self.second[rows], self.sides[rows]
             back = np.flatnonzero(sides == 2)
             receiver = np.concatenate([first, second[back]])
@@ -94,12 +157,27 @@ class Pairs:
                 first=first,
                 second=second,
                 sides=sides,
-                nodes=nodes,
+                nodes=row_of[nodes],
                 ptr=np.concatenate([[0], np.cumsum(counts)]),
+                fresh=fresh[nodes],
                 source=np.concatenate([second, first[back]])[order],
                 row=np.concatenate([np.arange(len(first)), back])[order],
                 side=np.repeat([0, 1], [len(first), len(back)])[order],
             )
+            fresh[nodes] = False
+
+
+def runs(weights: np.ndarray, n: int) -> list[tuple[int, int]]:
+    """Cut a sequence into at most ``n`` runs of about the same total weight.
+
+    Args:
+        weights: cumulative, from 0 to the total, shape (length + 1,).
+        n: number of runs wanted; empty ones are left out.
+    """
+    total = int(weights[-1])
+    cuts = np.searchsorted(weights, [total * k // n for k in range(1, n)])
+    bounds = [0, *cuts.tolist(), len(weights) - 1]
+    return [(start, stop) for start, stop in pairwise(bounds) if stop > start]
 
 
 @cache

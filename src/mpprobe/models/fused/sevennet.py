@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mpprobe.models.fused.convolution import Convolution
+from mpprobe.models.fused.convolution import Convolution, Rows
 from mpprobe.models.fused.irreps import (
     ByIrrep,
     GateByIrrep,
@@ -55,38 +55,37 @@ class FusedLayer(torch.nn.Module):
         self.gate = GateByIrrep(parts["equivariant_gate"].gate)
         self._by_species = isinstance(self.connection, SpeciesLinear)
         self._sent = names(convolution.convolution.irreps_out)
-        self._connected = (
-            names(self.connection.irreps_out) if self._by_species else self.connection.reached
-        )
         _check_irreps(convolution.convolution, self.before, self.after)
 
     def forward(self, data: dict[str, Any]) -> dict[str, Any]:
         convolution, modal = self.filter, self._modal(data)
         species = data[self.intro.key_operand] if self._by_species else None
-        gathered, *connection = by_rows(self._before, data["x"], species, modal)
-        (hidden,) = by_rows(self._hidden, data[convolution.key_weight_input])
+        (gathered,) = by_rows(self._before, data["x"], modal)
         messages = self.convolution(
-            data[PAIRS], gathered, data[convolution.key_filter], hidden, self.radial.matrix()
-        )
-        (data["x"],) = by_rows(self._after, modal, *messages, *connection)
+            data[PAIRS], gathered, data[convolution.key_filter],
+            self._hidden(data[convolution.key_weight_input]), self.radial.matrix(),
+        )  # fmt: skip
+        (data["x"],) = by_rows(self._after, data["x"], species, modal, *messages)
         return data
 
-    def _before(self, x, species, modal) -> tuple[torch.Tensor, ...]:
-        """What the kernel gathers, and the self-connection by irrep."""
+    def _before(self, x: torch.Tensor, modal: torch.Tensor | None) -> tuple[torch.Tensor]:
+        """What the kernel gathers."""
         features = split(x, self.filter.convolution.irreps_in1)
+        return (rows(self.before(_with_modal(features, modal))),)
+
+    def _hidden(self, edges: torch.Tensor) -> torch.Tensor | Rows:
+        """Hidden values of the radial network, left to the convolution where it can be."""
+        if torch.is_grad_enabled():
+            return by_rows(lambda some: (self.radial(some),), edges)[0]
+        return lambda rows: self.radial(edges[rows])
+
+    def _after(self, x, species, modal, *blocks: torch.Tensor) -> tuple[torch.Tensor]:
+        """Node features after this layer, from those before it and the messages by irrep."""
         if self._by_species:
             connection = split(self.connection(x, species), self.connection.irreps_out)
         else:
-            connection = self.connection(features)
-        return rows(self.before(_with_modal(features, modal))), *connection.values()
-
-    def _hidden(self, edges: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.radial(edges),)
-
-    def _after(self, modal, *blocks: torch.Tensor) -> tuple[torch.Tensor]:
-        """Node features after this layer, from messages and self-connection by irrep."""
-        messages = dict(zip(self._sent, blocks, strict=False))
-        connection = dict(zip(self._connected, blocks[len(messages) :], strict=True))
+            connection = self.connection(split(x, self.filter.convolution.irreps_in1))
+        messages = dict(zip(self._sent, blocks, strict=True))
         # The messages are divided by the denominator after the linear map, where they are fewer.
         denominator = self.filter.denominator
         update = self.after(_with_modal(messages, None if modal is None else modal * denominator))

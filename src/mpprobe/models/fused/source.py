@@ -7,7 +7,7 @@ from itertools import groupby
 
 from mpprobe.models.fused.layout import Layout, Path
 
-# Both kernels are called with disjoint ranges by several threads. Names in the text:
+# Names in the text:
 # x node features, sh spherical harmonics, w radial weights, c coefficients, y sh of this edge and
 # direction, a_k_m1_m3 the sum over m2 of c·y, which is the same for all channels.
 _HEADER = '''\
@@ -32,7 +32,7 @@ def kernel_source(layout: Layout) -> str:
 
 
 def _forward(layout: Layout) -> str:
-    """Messages of directed edges summed at their receiving nodes.
+    """Messages of directed edges summed at their receiving nodes, whose rows may hold anything.
 
     A node's sum is kept in ``acc``, small enough for the first-level cache, until its edges are
     done.
@@ -40,10 +40,10 @@ def _forward(layout: Layout) -> str:
     outs = [f"out{g}" for g in range(len(layout.groups))]
     lines = [
         "@_compiled",
-        "def forward(x, sh, w, c, signs, nodes, ptr, source, row, side, start, stop, "
+        "def forward(x, sh, w, c, signs, nodes, ptr, fresh, source, row, side, "
         + ", ".join(outs) + "):",
         f"    acc = np.empty({layout.output_dim}, x.dtype)",
-        "    for n in range(start, stop):",
+        "    for n in range(len(nodes)):",
         "        acc[:] = c[0] - c[0]",
         "        for e in range(ptr[n], ptr[n + 1]):",
         "            j = source[e]",
@@ -55,12 +55,15 @@ def _forward(layout: Layout) -> str:
         lines += _indented(12, _couplings(layout, paths))
         lines += _indented(12, _forward_channels(layout, block, paths))
     lines += ["        i = nodes[n]"]
-    for g, group in enumerate(layout.groups):
-        lines += [
-            f"        for m in range({group.dim}):",
-            f"            for u in range({group.mul}):",
-            f"                out{g}[i, m, u] += acc[{group.start} + {group.mul} * m + u]",
-        ]
+    for condition, operator in (("if fresh[n]:", "="), ("else:", "+=")):
+        lines += [f"        {condition}"]
+        for g, group in enumerate(layout.groups):
+            place = f"acc[{group.start} + {group.mul} * m + u]"
+            lines += [
+                f"            for m in range({group.dim}):",
+                f"                for u in range({group.mul}):",
+                f"                    out{g}[i, m, u] {operator} {place}",
+            ]
     return "\n".join(lines)
 
 
@@ -85,9 +88,9 @@ def _backward(layout: Layout) -> str:
     """
     lines = [
         "@_compiled",
-        "def backward(x, sh, w, g, c, signs, first, second, sides, start, stop, gx, gsh, gw):",
+        "def backward(x, sh, w, g, c, signs, first, second, sides, gx, gsh, gw):",
         "    zero = c[0] - c[0]",
-        "    for p in range(start, stop):",
+        "    for p in range(len(first)):",
         "        gw[p, :] = zero",
         "        gsh[p, :] = zero",
         "        i = first[p]",
