@@ -137,7 +137,8 @@ def test_a_trained_matrix_gets_its_gradient(convolution, product):
     assert gradient[1, 2].item() == pytest.approx((plus - minus).item() / 2e-6, rel=1e-6)
 
 
-def test_any_number_of_threads(convolution, product):
+def test_any_number_of_threads(convolution, product, monkeypatch):
+    monkeypatch.setattr(pairs_module, "PAIRS_PER_THREAD", 1)
     pairs = some_pairs(n_pairs=40)
     inputs = arguments(product, pairs)
     before = torch.get_num_threads()
@@ -160,7 +161,8 @@ def test_any_number_of_threads(convolution, product):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_memory_is_used_again_once_nobody_holds_it(convolution, product, n_threads):
+def test_memory_is_used_again_once_nobody_holds_it(convolution, product, n_threads, monkeypatch):
+    monkeypatch.setattr(pairs_module, "PAIRS_PER_THREAD", 1)
     pairs = some_pairs(n_pairs=40)
     inputs = arguments(product, pairs)
     before = torch.get_num_threads()
@@ -224,7 +226,10 @@ class TestPairs:
         assert (pairs.sides == 1).all()
 
     @pytest.mark.parametrize("n_threads", [1, 2, 5])
-    def test_threads_never_sum_into_the_same_row(self, sevenn_0, ionic_cells, n_threads):
+    def test_threads_never_sum_into_the_same_row(
+        self, sevenn_0, ionic_cells, n_threads, monkeypatch
+    ):
+        monkeypatch.setattr(pairs_module, "PAIRS_PER_THREAD", 1)
         batch = sevenn_0.batch(ionic_cells)
         pairs = pair_up(batch.edge_index.numpy(), batch.unit_shifts.numpy(), batch.n_atoms)
         work = pairs.shared_out(n_threads)

@@ -39,7 +39,7 @@ def here(mace, few):
 def assert_same(there, here, tolerance=1e-6):
     for table in ("scores", "differences"):
         one, other = getattr(there, table), getattr(here, table)
-        assert_frame_equal(one, other, rtol=0, atol=tolerance)
+        assert_frame_equal(one, other, rtol=tolerance, atol=tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,8 @@ def test_killed_workers_change_nothing(two_workers, mace, few, here, tmp_path, c
 
     there = mpprobe.probe(mace, few, **ASKED, executor=two_workers, folder=tmp_path, progress=kill)
     assert killed == ["node", "probing"]
-    assert_same(there, here)
+    # A worker has one thread, in which the same float32 messages are summed in another order.
+    assert_same(there, here, tolerance=1e-5)
     assert capfd.readouterr().err == ""
     n_atoms = sum(len(f) for f in few)
     assert last[f"node features of {mace.name}"] == (n_atoms, n_atoms)

@@ -22,6 +22,8 @@ PAIRS = "mpprobe_pairs"
 
 # Rows of radial weights that a thread holds at a time: 1,024 rows of 960 in float32 are 4 MB.
 CHUNK = 1024
+# Fewer are done before another thread has woken.
+PAIRS_PER_THREAD = 200
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,11 @@ class Pairs:
 
     def shared_out(self, n_threads: int) -> SharedOut:
         """In runs of about as many edges for at most so many threads, remembered."""
-        if n_threads not in self._shared_out:
+        n = max(1, min(n_threads, len(self.edges) // PAIRS_PER_THREAD))
+        if n not in self._shared_out:
             edges_before = np.append(0, np.cumsum(self.sides))
-            self._shared_out[n_threads] = self._share_out(runs(edges_before, n_threads))
-        return self._shared_out[n_threads]
+            self._shared_out[n] = self._share_out(runs(edges_before, n))
+        return self._shared_out[n]
 
     def _share_out(self, bounds: list[tuple[int, int]]) -> SharedOut:
         # Each node's row goes to the thread in which most of its edges end.
