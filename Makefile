@@ -8,7 +8,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all bench lint data clean
+.PHONY: demo test test-all bench lint data dft-check clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -36,9 +36,17 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-# Remake the bundled structures (but not the melts among them: data/ionic/melts.py does that).
+# Remake the bundled structures (but not the melts among them: data/ionic/melts.py does that), and
+# collect what data/dft/calculate.py has finished.
 data: $(VENV)/.installed
-	cd data/ionic && ../../$(BIN)/python make.py
+	$(BIN)/python data/ionic/make.py
+	$(BIN)/python data/dft/inputs.py
+	$(BIN)/python data/dft/collect.py
+
+# Calculate two structures of the set dft anew; needs the python that has GPAW (Debian: gpaw).
+GPAW_PYTHON ?= /usr/bin/python3
+dft-check:
+	$(GPAW_PYTHON) data/dft/calculate.py --check bulk-NaCl-0 strained-MgO-0
 
 clean:
 	rm -rf $(VENV) build dist results .pytest_cache .ruff_cache

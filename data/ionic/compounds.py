@@ -47,12 +47,13 @@ class Compound:
     melt: tuple[float, float] | None = None
     setting: int = 1
 
-    def unit_cell(self) -> Atoms:
-        """The conventional cell, with the array ``charge_formal`` in e."""
+    def unit_cell(self, primitive: bool = False) -> Atoms:
+        """The conventional or a primitive cell, with the array ``charge_formal`` in e."""
         symbols, basis = zip(*self.sites, strict=True)
         full = crystal(
-            symbols, basis, spacegroup=self.spacegroup, setting=self.setting, cellpar=self.cellpar
-        )
+            symbols, basis, spacegroup=self.spacegroup, setting=self.setting,
+            cellpar=self.cellpar, primitive_cell=primitive,
+        )  # fmt: skip
         cell = Atoms(full.symbols, full.positions, cell=full.cell, pbc=True)
         cell.set_array("charge_formal", np.array([float(OXIDATION[s]) for s in cell.symbols]))
         return cell

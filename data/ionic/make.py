@@ -16,7 +16,7 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import ase.io
@@ -194,26 +194,33 @@ def _files(structures: list[Atoms], melts: list[Atoms]) -> dict[Path, bytes]:
     sums = {DATA.name: data}
     if MELTS.exists():
         sums[MELTS.name] = MELTS.read_bytes()
-    lines = [f"{hashlib.sha256(blob).hexdigest()}  {name}\n" for name, blob in sums.items()]
-    readme = (HERE / "README.md").read_text()
-    for name, table in (("counts", tables(structures)), ("melts", _melt_table(melts))):
-        block = f"<!-- {name}: written by make.py -->\n{table}\n<!-- end -->"
-        readme = re.sub(rf"<!-- {name}:.*?<!-- end -->", lambda _, b=block: b, readme, flags=re.S)
+    readme = HERE / "README.md"
+    blocks = {"counts": tables(structures), "melts": _melt_table(melts)}
     return {
         DATA: data,
-        HERE / "SHA256SUMS": "".join(lines).encode(),
-        HERE / "README.md": readme.encode(),
+        HERE / "SHA256SUMS": checksums(sums),
+        readme: with_tables(readme.read_text(), "make.py", blocks).encode(),
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, compare")
-    only_check = parser.parse_args().check
-    melts = ase.io.read(MELTS, ":") if MELTS.exists() else []
-    structures = build(melts)
+def checksums(files: Mapping[str, bytes]) -> bytes:
+    """As ``sha256sum`` writes them."""
+    lines = [f"{hashlib.sha256(blob).hexdigest()}  {name}\n" for name, blob in files.items()]
+    return "".join(lines).encode()
+
+
+def with_tables(readme: str, script: str, tables: Mapping[str, str]) -> str:
+    """A datasheet with its tables replaced, each between ``<!-- NAME: ... -->`` and the end."""
+    for name, table in tables.items():
+        block = f"<!-- {name}: written by {script} -->\n{table}\n<!-- end -->"
+        readme = re.sub(rf"<!-- {name}:.*?<!-- end -->", lambda _, b=block: b, readme, flags=re.S)
+    return readme
+
+
+def update(files: Mapping[Path, bytes], only_check: bool) -> int:
+    """Write what differs, each file beside and renamed; how many do."""
     different = 0
-    for path, content in _files(structures, melts).items():
+    for path, content in files.items():
         if path.exists() and path.read_bytes() == content:
             continue
         different += 1
@@ -222,6 +229,21 @@ def main() -> int:
             part = path.with_name(f".{path.name}.part")
             part.write_bytes(content)
             os.replace(part, path)
+    return different
+
+
+def only_checking(description: str) -> bool:
+    """Whether --check is given on the command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    return parser.parse_args().check
+
+
+def main() -> int:
+    only_check = only_checking(__doc__.splitlines()[0])
+    melts = ase.io.read(MELTS, ":") if MELTS.exists() else []
+    structures = build(melts)
+    different = update(_files(structures, melts), only_check)
     print(f"{len(structures)} structures, {sum(map(len, structures)):,} atoms")
     return 1 if only_check and different else 0
 

@@ -10,7 +10,6 @@ to make them liquid-like. Molecular dynamics is chaotic, so another machine gets
 from __future__ import annotations
 
 import os
-import sys
 import zlib
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from compounds import COMPOUNDS, Compound
 from domains import rattle, shortest_distance, supercell
-from make import MELTS, SEED, packed
+from make import MELTS, SEED, packed, update
 
 CACHE = Path(__file__).parent / ".cache"
+SIZES = (40, 64)  # atoms, at least and at most
 TIME_STEP = 2.0  # fs
 HOT = 150.0  # fs at the first temperature
 SNAPSHOTS = (300.0, 500.0)  # fs
@@ -32,18 +32,20 @@ START = 0.3  # standard deviation of the first rattle in Å
 FRICTION = 0.03  # 1/fs
 
 
-def start(compound: Compound, rng: np.random.Generator) -> tuple[Atoms, Atoms]:
+def start(
+    compound: Compound, rng: np.random.Generator, sizes: tuple[int, int]
+) -> tuple[Atoms, Atoms]:
     """The expanded crystal, and the same with its atoms strongly rattled."""
     unit = compound.unit_cell()
-    crystal = supercell(unit, 40, 64)
+    crystal = supercell(unit, *sizes)
     crystal.set_cell(crystal.cell.array * EXPANSION ** (1 / 3), scale_atoms=True)
     return crystal, rattle(crystal, START, shortest_distance(unit), rng, closest=0.5)
 
 
-def sample(compound: Compound, calculator) -> list[Atoms]:
+def sample(compound: Compound, calculator, sizes: tuple[int, int] = SIZES) -> list[Atoms]:
     """One run; the snapshots carry temperature, time and how far the atoms have moved."""
     rng = np.random.default_rng([SEED, zlib.crc32(f"{compound.name} melt".encode())])
-    crystal, atoms = start(compound, rng)
+    crystal, atoms = start(compound, rng, sizes)
     atoms.calc = calculator
     hot, temperature = compound.melt
     thermalize_momenta(atoms, temperature_K=hot, rng=rng)
@@ -86,26 +88,25 @@ def _snapshot(compound: Compound, crystal: Atoms, atoms: Atoms, time: float) -> 
     return copy
 
 
-def main() -> int:
+def sample_all(names, cache: Path, sizes: tuple[int, int] = SIZES) -> list[Atoms]:
+    """Runs of these compounds, in the order of the list; each finished one is kept in ``cache``."""
     import torch
     from sevenn.calculator import SevenNetCalculator
 
     torch.set_num_threads(1)
     calculator = SevenNetCalculator("7net-0", device="cpu")
-    CACHE.mkdir(exist_ok=True)
+    cache.mkdir(exist_ok=True)
     melts = []
-    for compound in (c for c in COMPOUNDS if c.melt):
-        kept = CACHE / f"{compound.name}.extxyz"
+    for compound in (c for c in COMPOUNDS if c.name in names):
+        kept = cache / f"{compound.name}.extxyz"
         if not kept.exists():
-            ase.io.write(CACHE / ".part.extxyz", sample(compound, calculator))
-            os.replace(CACHE / ".part.extxyz", kept)
+            ase.io.write(cache / ".part.extxyz", sample(compound, calculator, sizes))
+            os.replace(cache / ".part.extxyz", kept)
         melts += ase.io.read(kept, ":")
         print(compound.name, [float(a.info["displacement"]) for a in melts[-2:]], flush=True)
-    part = MELTS.with_name(f".{MELTS.name}.part")
-    part.write_bytes(packed(melts))
-    os.replace(part, MELTS)
-    return 0
+    return melts
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    names = [c.name for c in COMPOUNDS if c.melt]
+    update({MELTS: packed(sample_all(names, CACHE))}, only_check=False)

@@ -48,6 +48,12 @@ _SETS = (
         "(no energies or forces)",
         ("bulk", "strained", "vacancy", "surface", "cluster", "melt"),
     ),
+    BuiltinSet(
+        "dft",
+        "small cells of nine ionic compounds and two metals with PBE energies, forces, Bader "
+        "charges and site potentials",
+        ("bulk", "strained", "surface", "vacancy", "cluster", "melt", "metal"),
+    ),
 )
 
 

@@ -1,0 +1,205 @@
+"""Calculate structures with GPAW: python3 calculate.py [NAME ...] [--check]
+
+Runs under the python that has GPAW (Debian: apt-get install gpaw gpaw-data; /usr/bin/python3), on
+one core. Each finished structure is a file in .cache; what is there, or in dft.extxyz.gz for the
+same input, is not calculated again, and several of these may run side by side. Without names, goes
+through inputs.extxyz.gz in its order. With --check, calculates the named structures anew and
+compares their forces with those in dft.extxyz.gz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import ase
+import ase.io
+import numpy as np
+from ase import Atoms
+from bader import bader_electrons
+
+HERE = Path(__file__).resolve().parent
+INPUTS, DATA, CACHE = HERE / "inputs.extxyz.gz", HERE / "dft.extxyz.gz", HERE / ".cache"
+#: Plane-wave cutoff in eV: these elements need little, all others the larger one.
+SOFT, SOFT_CUTOFF, CUTOFF = {"Na", "K", "Cl", "Al"}, 400.0, 600.0
+#: k-points times lattice constant, at least so many Å; and the width of the occupations in eV.
+REACH, METAL_REACH, WIDTH, METAL_WIDTH = 11.0, 28.0, 0.02, 0.1
+#: Bands, of those that are occupied; by default there would be twice as many.
+BANDS = "120%"
+#: eV/Å that the stored forces of a structure calculated anew may differ by.
+SAME = 0.002
+#: Points of the all-electron density's grid: four times as fine as the calculation's if there are
+#: no more than this, else twice.
+MOST_POINTS = 12_000_000
+PARTS = ("e_kinetic", "e_coulomb", "e_zero", "e_xc", "e_entropy")
+
+
+def settings(atoms: Atoms) -> dict:
+    """Cutoff (eV), k-points and width of the occupations (eV) by what the structure is."""
+    metal = atoms.info["domain"] == "metal"
+    reach = METAL_REACH if metal else REACH
+    soft = set(atoms.get_chemical_symbols()) <= SOFT
+    kpts = [
+        max(1, ceil(reach / length - 1e-3)) if periodic else 1
+        for length, periodic in zip(atoms.cell.lengths(), atoms.pbc)  # noqa: B905 - older python
+    ]
+    return {
+        "cutoff": SOFT_CUTOFF if soft else CUTOFF,
+        "kpts": kpts,
+        "width": METAL_WIDTH if metal else WIDTH,
+    }
+
+
+def calculate(atoms: Atoms, options: dict, log: str, fine: bool = False) -> dict:
+    """Energy, its parts, forces, stress, Bader charges and site potentials, in eV, Å, e and V.
+
+    Raises:
+        gpaw.KohnShamConvergenceError: the density doesn't converge.
+    """
+    from gpaw import GPAW, PW, FermiDirac, Mixer
+
+    started = time.time()
+    periodic = atoms.copy()
+    periodic.pbc = True  # slabs and clusters are repeated too, with vacuum between them
+    calc = GPAW(
+        mode=PW(options["cutoff"]),
+        xc="PBE",
+        kpts={"size": options["kpts"]},
+        occupations=FermiDirac(options["width"]),
+        nbands=BANDS,
+        mixer=Mixer(0.25, 5, 1),  # twice as quick as the default, which is for metals
+        convergence={"density": 1e-7, "eigenstates": 1e-9} if fine else {"density": 1e-5},
+        maxiter=200,
+        symmetry={"point_group": False},
+        txt=log,
+    )
+    periodic.calc = calc
+    forces = periodic.get_forces()
+    result = {
+        "energy": periodic.get_potential_energy(),
+        "free_energy": periodic.get_potential_energy(force_consistent=True),
+        "forces": forces.tolist(),
+        "net_force": float(np.linalg.norm(forces.sum(axis=0))),
+        **{part: getattr(calc.hamiltonian, part) * ase.units.Ha for part in PARTS},
+    }
+    if fine:
+        return result
+    if atoms.pbc.all():
+        result["stress"] = periodic.get_stress().tolist()
+    # GPAW gives the energy of an electron; the potential is what a positive charge feels.
+    result["site_pot"] = (-calc.get_atomic_electrostatic_potentials()).tolist()
+    result.update(charges(calc, periodic))
+    return result | {"seconds": round(time.time() - started, 1), "scf_steps": calc.scf.niter}
+
+
+def charges(calc, atoms: Atoms) -> dict:
+    """Bader charges in e, their sum set to zero; what it was before, e an atom; the grid in Å."""
+    finer = 4 if 4**3 * np.prod(calc.wfs.gd.N_c) <= MOST_POINTS else 2
+    density = calc.get_all_electron_density(gridrefinement=finer)
+    valence = calc.get_all_electron_density(gridrefinement=finer, skip_core=True)
+    electrons = bader_electrons(density, valence, atoms)
+    held = np.array([setup.Nv for setup in calc.setups])
+    raw = held - electrons
+    return {
+        "bader_q": (raw - raw.mean()).tolist(),
+        "bader_residual": float(raw.mean()),
+        "bader_grid": round(float(max(atoms.cell.lengths() / density.shape)), 3),
+    }
+
+
+def digest(atoms: Atoms) -> str:
+    """Of the structure and of all that decides how it is calculated."""
+    lengths = [np.round(x, 5).tolist() for x in (atoms.positions, atoms.cell.array)]
+    kept = [atoms.get_chemical_symbols(), *lengths, atoms.pbc.tolist(), settings(atoms)]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Of the code and of the set-ups."""
+    import gpaw
+
+    return {
+        "code": f"GPAW {gpaw.__version__}, ASE {ase.__version__}",
+        "setups": Path(gpaw.setup_paths[-1]).name + " (gpaw-data), PBE",
+    }
+
+
+def finished() -> dict[str, str]:
+    """Names of what needn't be calculated, and the digests of their inputs."""
+    done = {path.stem: json.loads(path.read_text())["input"] for path in CACHE.glob("*.json")}
+    if DATA.exists():
+        done.update({a.info["name"]: a.info["input"] for a in ase.io.read(DATA, ":")})
+    return done
+
+
+@contextmanager
+def claimed(name: str):
+    """Whether this process is the one that calculates a structure; a dead one's claim is void."""
+    with open(CACHE / f"{name}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def run(atoms: Atoms) -> None:
+    """One structure, its result written beside and renamed; a failure is kept with its reason."""
+    name = atoms.info["name"]
+    record = {"input": digest(atoms), "settings": settings(atoms), **versions()}
+    try:
+        record.update(calculate(atoms, record["settings"], str(CACHE / f"{name}.txt")))
+    except Exception as error:  # GPAW raises many kinds; the next structure goes on
+        record["failure"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    part = CACHE / f".{name}.part"
+    part.write_text(json.dumps(record))
+    os.replace(part, CACHE / f"{name}.json")
+    said = record.get("failure") or f"net force {record['net_force']:.4f} eV/Å"
+    print(f"{name}: {record.get('seconds', 0)} s, {said}", flush=True)
+
+
+def check(names: list[str]) -> int:
+    """Calculate structures anew; 1 if a force differs by more than :data:`SAME`."""
+    stored = {a.info["name"]: a for a in ase.io.read(DATA, ":")}
+    worst = 0.0
+    for name in names:
+        log = str(CACHE / f"check-{name}.txt")
+        result = calculate(stored[name], settings(stored[name]), log)
+        apart = np.abs(np.array(result["forces"]) - stored[name].get_forces()).max()
+        worst = max(worst, apart)
+        print(f"{name}: forces differ by at most {1000 * apart:.3f} meV/Å", flush=True)
+    print("the same" if worst <= SAME else f"NOT the same: more than {1000 * SAME:g} meV/Å")
+    return int(worst > SAME)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    CACHE.mkdir(exist_ok=True)
+    if options.check:
+        return check(options.names)
+    for atoms in ase.io.read(INPUTS, ":"):
+        name = atoms.info["name"]
+        if options.names and name not in options.names:
+            continue
+        with claimed(name) as mine:
+            if mine and finished().get(name) != digest(atoms):
+                run(atoms)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

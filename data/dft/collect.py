@@ -1,0 +1,125 @@
+"""Collect the set `dft` from what calculate.py has finished: python data/dft/collect.py [--check]
+
+Writes dft.extxyz.gz, SHA256SUMS and the tables of README.md beside itself. What dft.extxyz.gz
+holds already stays, so that .cache can be emptied. Structures whose calculation failed, or whose
+forces sum to more than the datasheet allows, are left out and named there. With --check, writes
+nothing and fails if the tables and checksums don't belong to the data.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "ionic"))
+
+from make import checksums, only_checking, packed, update, with_tables  # noqa: E402
+
+INPUTS, DATA, CACHE = HERE / "inputs.extxyz.gz", HERE / "dft.extxyz.gz", HERE / ".cache"
+#: eV/Å that the forces of a structure may sum to.
+NET_FORCE = 0.02
+DOMAINS = ("bulk", "strained", "surface", "vacancy", "cluster", "melt", "metal")
+COMPOUNDS = ("NaCl", "MgO", "LiF", "CaO", "KCl", "Al2O3", "TiO2", "SiO2", "Li2O", "Al", "Cu")
+NUMBERS = ("e_kinetic", "e_coulomb", "e_zero", "e_xc", "e_entropy", "net_force",
+           "bader_residual", "bader_grid", "scf_steps", "seconds")  # fmt: skip
+
+
+def collect(inputs: list[Atoms]) -> tuple[list[Atoms], dict[str, str]]:
+    """The finished structures in the order of the inputs, and why others are not among them."""
+    held = {a.info["name"]: a for a in ase.io.read(DATA, ":")} if DATA.exists() else {}
+    structures, missing = [], {}
+    for atoms in inputs:
+        name = atoms.info["name"]
+        path = CACHE / f"{name}.json"
+        record = json.loads(path.read_text()) if path.exists() else {}
+        if "failure" in record:
+            missing[name] = record["failure"]
+        elif record.get("net_force", 0.0) > NET_FORCE:
+            missing[name] = f"net force {record['net_force']:.3f} eV/Å"
+        elif record:
+            structures.append(labelled(atoms, record))
+        elif name in held:
+            structures.append(held[name])
+        else:
+            missing[name] = "not calculated yet"
+    return structures, missing
+
+
+def labelled(atoms: Atoms, record: dict) -> Atoms:
+    """One structure with its results; what wasn't computed is absent."""
+    results = {k: record[k] for k in ("energy", "free_energy", "forces", "stress") if k in record}
+    atoms.calc = SinglePointCalculator(atoms, **{k: np.array(v) for k, v in results.items()})
+    for array in ("bader_q", "site_pot"):
+        atoms.set_array(array, np.array(record[array]))
+    settings = record["settings"]
+    atoms.info |= {
+        "split_part": "rest" if atoms.info["domain"] == "metal" else "default",
+        **{key: round(float(record[key]), 6) for key in NUMBERS},
+        "xc": "PBE",
+        "converged": True,
+        "cutoff_eV": settings["cutoff"],
+        "kpts": np.array(settings["kpts"]),
+        "smearing_eV": settings["width"],
+        "code": record["code"],
+        "setups": record["setups"],
+        "input": record["input"],
+    }
+    return atoms
+
+
+def counts(structures: list[Atoms]) -> str:
+    """Structures by compound and domain."""
+    number = Counter((a.info["compound"], a.info["domain"]) for a in structures)
+    lines = ["| compound | " + " | ".join(DOMAINS) + " | structures | atoms |"]
+    lines += ["|" + "---|" * (len(DOMAINS) + 3)]
+    for compound in (*COMPOUNDS, "all"):
+        own = [a for a in structures if compound in (a.info["compound"], "all")]
+        row = [sum(n for (c, d), n in number.items() if d == domain and compound in (c, "all"))
+               for domain in DOMAINS]  # fmt: skip
+        cells = [compound, *row, len(own), f"{sum(map(len, own)):,}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def left_out(missing: dict[str, str]) -> str:
+    """What the set was to hold and doesn't, by reason."""
+    if not missing:
+        return "Nothing: every structure drawn is in the set."
+    lines = ["| reason | structures | which |", "|---|---|---|"]
+    for reason, number in Counter(missing.values()).most_common():
+        names = [name for name, why in missing.items() if why == reason]
+        lines.append(f"| {reason} | {number} | {', '.join(names)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    only_check = only_checking(__doc__.splitlines()[0])
+    structures, missing = collect(ase.io.read(INPUTS, ":"))
+    readme = HERE / "README.md"
+    tables = {"counts": counts(structures), "left out": left_out(missing)}
+    data = DATA.read_bytes() if only_check else packed(structures)
+    named = {
+        DATA.name: data,
+        **{f.name: f.read_bytes() for f in (INPUTS, HERE / "melts.extxyz.gz")},
+    }
+    files = {
+        DATA: data,
+        HERE / "SHA256SUMS": checksums(named),
+        readme: with_tables(readme.read_text(), "collect.py", tables).encode(),
+    }
+    different = update(files, only_check)
+    print(f"{len(structures)} structures, {sum(map(len, structures)):,} atoms; "
+          f"{len(missing)} left out")  # fmt: skip
+    return 1 if only_check and different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
