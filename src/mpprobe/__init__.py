@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Activations": "mpprobe.activations",
     "Batch": "mpprobe.models.graph",
+    "ForceErrors": "mpprobe.explain",
     "Frame": "mpprobe.structures",
     "MPProbeError": "mpprobe.errors",
     "Plan": "mpprobe.probes",
@@ -28,9 +29,11 @@ _HOME = {
     "Settings": "mpprobe.probes",
     "Store": "mpprobe.activations",
     "Study": "mpprobe.probes",
+    "by_domain": "mpprobe.explain",
     "check_potential": "mpprobe.testing",
     "dask_executor": "mpprobe.scale",
     "extract": "mpprobe.activations",
+    "force_errors": "mpprobe.explain",
     "get_target": "mpprobe.targets",
     "load": "mpprobe.models",
     "make_plan": "mpprobe.probes",
@@ -42,6 +45,7 @@ _HOME = {
     "register_target": "mpprobe.targets",
     "stream": "mpprobe.activations",
     "target_names": "mpprobe.targets",
+    "write_force_errors": "mpprobe.report.domains",
     "write_study": "mpprobe.report.files",
 }
 

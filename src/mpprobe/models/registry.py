@@ -144,6 +144,17 @@ def _resolve(text: str) -> tuple[Family, ModelSpec | CheckpointFile]:
     )
 
 
+def modals_of(model: str) -> tuple[str, ...] | None:
+    """What ``modal`` must choose from for a named model; None for a file.
+
+    Raises:
+        ModelError: an unknown name.
+    """
+    random = re.match(r"random:(.+?)(?::\d+)?$", model, flags=re.IGNORECASE)
+    _, source = _resolve(random.group(1) if random else model)
+    return source.modals if isinstance(source, ModelSpec) else None
+
+
 def _looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or Path(text).suffix in {".pth", ".pt", ".model", ".ckpt"}
 

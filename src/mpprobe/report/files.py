@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,8 @@ def results(study: Study) -> dict[str, Any]:
     """The whole study as plain data: readings, scores, differences, provenance."""
     return {
         "readings": readings(study),
-        "scores": _records(study.scores),
-        "differences": _records(study.differences),
+        "scores": records(study.scores),
+        "differences": records(study.differences),
         "provenance": study.provenance,
     }
 
@@ -89,12 +90,26 @@ def write_study(
     Raises:
         MPProbeError: see :func:`check_output`.
     """
+    return replace_folder(folder, overwrite, lambda part: _write_into(study, part, configuration))
+
+
+def replace_folder(
+    folder: str | Path, overwrite: bool, write: Callable[[Path], None]
+) -> list[Path]:
+    """Let ``write`` fill a folder beside, then put it in the place of ``folder``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MPProbeError: see :func:`check_output`.
+    """
     folder = check_output(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         part, old = Path(work, "new"), Path(work, "old")
         part.mkdir()
-        _write_into(study, part, configuration)
+        write(part)
         try:
             if folder.exists():
                 os.replace(folder, old)
@@ -107,8 +122,7 @@ def write_study(
 
 
 def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
-    text = json.dumps(results(study), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "results.json", results(study))
     study.scores.to_csv(folder / "scores.csv", index=False)
     study.differences.to_csv(folder / "differences.csv", index=False)
     if configuration is not None:
@@ -130,7 +144,13 @@ def atom_arrays(study: Study) -> dict[str, list[np.ndarray]]:
     return arrays
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Plain data, readable, without NaN."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts of plain values; what isn't defined is None."""
     plain = table.astype(object).where(table.notna(), None)
     return [

@@ -36,7 +36,7 @@ def study_tables(study: Study, by_domain: bool = False) -> Iterator[Group]:
             yield _domain_table(study, target, split, rows)
 
 
-def _titled(title: str, table: Table) -> Group:
+def titled(title: str, table: Table) -> Group:
     """A title above a table; Rich's own titles are broken to the table's width."""
     from rich.console import Group
     from rich.text import Text
@@ -66,7 +66,7 @@ def _layer_table(study: Study, target: str, split: str, rows: pd.DataFrame) -> G
     for _, row in rows[rows["layer"].isna()].iterrows():
         label = f"{row['features']} ({row['width']})" if row["width"] else row["features"]
         table.add_row(label, *_cells(row, metric), *[""] * len(_LAYERWISE), style="dim")
-    return _titled(f"{target} ({unit}), held out by {split}", table)
+    return titled(f"{target} ({unit}), held out by {split}", table)
 
 
 def _cells(row: pd.Series, metric: str) -> list[str]:
@@ -106,4 +106,4 @@ def _domain_table(study: Study, target: str, split: str, rows: pd.DataFrame) -> 
     for layer, group in own.groupby("layer"):
         by_domain = group.set_index("subset")[metric]
         table.add_row(f"layer {layer}", *(number(by_domain[d]) for d in domains))
-    return _titled(title, table)
+    return titled(title, table)
