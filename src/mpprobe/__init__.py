@@ -40,6 +40,7 @@ _HOME = {
     "make_split": "mpprobe.probes",
     "merge_stores": "mpprobe.activations",
     "named_models": "mpprobe.models",
+    "potential_rulers": "mpprobe.explain",
     "probe": "mpprobe.probes",
     "read": "mpprobe.structures",
     "register_target": "mpprobe.targets",

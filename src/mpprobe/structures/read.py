@@ -6,6 +6,7 @@ import difflib
 import glob
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ase import Atoms
 from mpprobe.errors import StructureError
 from mpprobe.structures.builtin import BuiltinSet, builtin_sets
 from mpprobe.structures.frame import LABELS, Frame
+from mpprobe.structures.public import check_units, public_labels
 
 
 def read(
@@ -40,11 +42,12 @@ def read(
 
     Returns:
         Frames whose ``source`` is ``file@index``, the index counted in the whole file; labels are
-        taken from ``info`` as :class:`~mpprobe.structures.frame.Frame` says.
+        taken from ``info`` as :class:`~mpprobe.structures.frame.Frame` says, those of some public
+        sets as they call them (:mod:`mpprobe.structures.public`).
 
     Raises:
-        StructureError: nothing matches, a file can't be read, a slice is malformed or empty, or no
-            frame is left.
+        StructureError: nothing matches, a file can't be read or says it is in other units, a slice
+            is malformed or empty, or no frame is left.
     """
     specs = [specs] if isinstance(specs, (str, Path)) else list(specs)
     unknown = sorted(set(labels or {}) - set(LABELS))
@@ -122,10 +125,12 @@ def _read_builtin(chosen: BuiltinSet, part: str) -> list[Frame]:
 
 def _read_file(path: str, index: int | slice, labels: Mapping[str, str] | None) -> list[Frame]:
     domain = Path(path).name.partition(".")[0] or "unlabelled"
-    frames = [
-        Frame.from_atoms(atoms, f"{path}@{i}", domain=domain, labels=labels)
-        for i, atoms in _load(path, index)
-    ]
+    frames = []
+    for i, atoms in _load(path, index):
+        frame = Frame.from_atoms(atoms, f"{path}@{i}", domain=domain, labels=labels)
+        check_units(frame)
+        known = {k: v for k, v in public_labels(frame).items() if k not in (labels or {})}
+        frames.append(replace(frame, **known))
     if not frames:
         wanted = "" if index == slice(None) else " in that slice"
         raise StructureError(f"{path}: no structures{wanted}; check the file and the part after @")
