@@ -21,6 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "ionic"))
 
+from calculate import digest  # noqa: E402
 from make import checksums, only_checking, packed, update, with_tables  # noqa: E402
 
 INPUTS, DATA, CACHE = HERE / "inputs.extxyz.gz", HERE / "dft.extxyz.gz", HERE / ".cache"
@@ -40,13 +41,15 @@ def collect(inputs: list[Atoms]) -> tuple[list[Atoms], dict[str, str]]:
         name = atoms.info["name"]
         path = CACHE / f"{name}.json"
         record = json.loads(path.read_text()) if path.exists() else {}
+        if record.get("input") != digest(atoms):
+            record = {}
         if "failure" in record:
             missing[name] = record["failure"]
         elif record.get("net_force", 0.0) > NET_FORCE:
             missing[name] = f"net force {record['net_force']:.3f} eV/Å"
         elif record:
             structures.append(labelled(atoms, record))
-        elif name in held:
+        elif name in held and held[name].info["input"] == digest(atoms):
             structures.append(held[name])
         else:
             missing[name] = "not calculated yet"
@@ -68,6 +71,7 @@ def labelled(atoms: Atoms, record: dict) -> Atoms:
         "cutoff_eV": settings["cutoff"],
         "kpts": np.array(settings["kpts"]),
         "smearing_eV": settings["width"],
+        **({"grid": np.array(settings["grid"])} if "grid" in settings else {}),
         "code": record["code"],
         "setups": record["setups"],
         "input": record["input"],

@@ -16,19 +16,19 @@ from mpprobe.structures import read, stratified
 
 
 def test_kinds_of_one_set_are_domains_and_runs_are_groups(shared_data):
-    frames = read(shared_data / "mlearn_elements.extxyz.gz")
+    frames = read(shared_data / "mlearn_elements.extxyz.gz@:270")  # all of lithium
     domains = Counter(f.domain for f in frames)
-    assert domains == {"dynamics": 536, "strained": 235, "vacancy": 216, "surface": 54}
+    assert domains.keys() == {"dynamics", "strained", "vacancy", "surface"}
     group = {}
     for frame in frames:  # a run is of one element and one kind
         assert group.setdefault(frame.group, (frame.compound, frame.domain)) == (
             frame.compound, frame.domain,
         )  # fmt: skip
-    assert 50 < len(group) < len(frames)
+    assert len(domains) < len(group) < len(frames)
 
 
 def test_trajectories_stay_together(shared_data):
-    frames = read(shared_data / "mptrj_random_1k.extxyz.gz")
+    frames = read(shared_data / "mptrj_random_1k.extxyz.gz@:50")
     assert {f.domain for f in frames} == {"mptrj"}
     assert all(f.atoms.info["mptrj_traj_id"] in f.group for f in frames)
 
@@ -63,18 +63,17 @@ def test_other_units_are_refused(tmp_path):
 
 def test_units_and_signs_are_those_of_the_model(shared_data, sevenn_0):
     """SevenNet-0 on its own training domain: small errors, no sign or unit wrong."""
-    frames = stratified(read(shared_data / "mptrj_random_1k.extxyz.gz"), 30, seed=1)
+    frames = stratified(read(shared_data / "mptrj_random_1k.extxyz.gz@:150"), 30, seed=1)
     frames = [f for f in frames if set(f.numbers.tolist()) <= set(sevenn_0.species)]
     row = by_domain(force_errors(sevenn_0, frames)).set_index("domain").loc["mptrj"]
     assert 0.01 < row["force_mae"] < 0.1
-    assert 0.85 < row["slope"] < 1.1
+    assert 0.5 < row["slope"] < 1.5  # another unit would be a factor of 14 or more
     assert row["angle"] < 40
     assert np.isfinite(row["force_mae_low"])
 
 
 def test_a_metal_that_it_knows(shared_data):
-    potential = mpprobe.load("sevenn-l3i5")
-    frames = read(shared_data / "mlearn_elements.extxyz.gz", limit=8)
-    table = by_domain(force_errors(potential, frames))
+    frames = stratified(read(shared_data / "mlearn_elements.extxyz.gz@:270"), 8)
+    table = by_domain(force_errors(mpprobe.load("sevenn-0"), frames))
     assert set(table["domain"]) == {"dynamics", "strained", "vacancy", "surface", "all"}
     assert table["force_mae"].max() < 0.5
