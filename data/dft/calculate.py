@@ -1,10 +1,10 @@
 """Calculate structures with GPAW: python3 calculate.py [NAME ...] [--check]
 
 Runs under the python that has GPAW (Debian: apt-get install gpaw gpaw-data; /usr/bin/python3), on
-one core. Each finished structure is a file in .cache; what is there, or in dft.extxyz.gz for the
-same input, is not calculated again, and several of these may run side by side. Without names, goes
-through inputs.extxyz.gz in its order. With --check, calculates the named structures anew and
-compares their forces with those in dft.extxyz.gz.
+one core. Each finished structure is a file in .cache; what is there, or in dft.extxyz.gz or
+rejected.json for the same input, is not calculated again, and several of these may run side by
+side. Without names, goes through inputs.extxyz.gz in its order. With --check, calculates the named
+structures anew and compares their forces with those in dft.extxyz.gz.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from bader import bader_electrons
 
 HERE = Path(__file__).resolve().parent
 INPUTS, DATA, CACHE = HERE / "inputs.extxyz.gz", HERE / "dft.extxyz.gz", HERE / ".cache"
+REJECTED = HERE / "rejected.json"
 #: Plane-wave cutoff in eV: these elements need little, all others the larger one.
 SOFT, SOFT_CUTOFF, CUTOFF = {"Na", "K", "Cl", "Al"}, 400.0, 600.0
 #: Å between points of the grid for the density, where the cutoff's own is too coarse: forces of
@@ -158,7 +159,9 @@ def versions() -> dict[str, str]:
 def finished() -> dict[str, str]:
     """Names of what needn't be calculated, and the digests of their inputs."""
     stored = ase.io.read(DATA, ":") if DATA.exists() else []
+    rejected = json.loads(REJECTED.read_text()) if REJECTED.exists() else {}
     done = {a.info["name"]: a.info["input"] for a in stored}
+    done.update({name: record["input"] for name, record in rejected.items()})
     for path in CACHE.glob("*.json"):
         done[path.stem] = json.loads(path.read_text())["input"]
     return done

@@ -1,8 +1,8 @@
 """Collect the set `dft` from what calculate.py has finished: python data/dft/collect.py [--check]
 
-Writes dft.extxyz.gz, SHA256SUMS and the tables of README.md beside itself. What dft.extxyz.gz
-holds already stays, so that .cache can be emptied. Structures whose calculation failed, or whose
-forces sum to more than the datasheet allows, are left out and named there. With --check, writes
+Writes dft.extxyz.gz, rejected.json, SHA256SUMS and the tables of README.md beside itself. What the
+first two hold already stays, so that .cache can be emptied. Structures whose calculation failed, or
+whose forces sum to more than the datasheet allows, are left out and named. With --check, writes
 nothing and fails if the tables and checksums don't belong to the data.
 """
 
@@ -25,6 +25,7 @@ from calculate import digest  # noqa: E402
 from make import checksums, only_checking, packed, update, with_tables  # noqa: E402
 
 INPUTS, DATA, CACHE = HERE / "inputs.extxyz.gz", HERE / "dft.extxyz.gz", HERE / ".cache"
+REJECTED = HERE / "rejected.json"
 #: eV/Å that the forces of a structure may sum to.
 NET_FORCE = 0.02
 DOMAINS = ("bulk", "strained", "surface", "vacancy", "cluster", "melt", "metal")
@@ -33,27 +34,35 @@ NUMBERS = ("e_kinetic", "e_coulomb", "e_zero", "e_xc", "e_entropy", "net_force",
            "bader_residual", "bader_grid", "scf_steps", "seconds")  # fmt: skip
 
 
-def collect(inputs: list[Atoms]) -> tuple[list[Atoms], dict[str, str]]:
-    """The finished structures in the order of the inputs, and why others are not among them."""
+def collect(inputs: list[Atoms], cache: Path = CACHE) -> tuple[list[Atoms], dict[str, dict]]:
+    """The finished structures in the order of the inputs, and why others were rejected."""
     held = {a.info["name"]: a for a in ase.io.read(DATA, ":")} if DATA.exists() else {}
-    structures, missing = [], {}
+    refused = json.loads(REJECTED.read_text()) if REJECTED.exists() else {}
+    structures, rejected = [], {}
     for atoms in inputs:
-        name = atoms.info["name"]
-        path = CACHE / f"{name}.json"
+        name, wanted = atoms.info["name"], digest(atoms)
+        path = cache / f"{name}.json"
         record = json.loads(path.read_text()) if path.exists() else {}
-        if record.get("input") != digest(atoms):
-            record = {}
-        if "failure" in record:
-            missing[name] = record["failure"]
-        elif record.get("net_force", 0.0) > NET_FORCE:
-            missing[name] = f"net force {record['net_force']:.3f} eV/Å"
-        elif record:
-            structures.append(labelled(atoms, record))
-        elif name in held and held[name].info["input"] == digest(atoms):
+        if record.get("input") == wanted:
+            reason = why_not(record)
+            if reason is None:
+                structures.append(labelled(atoms, record))
+            else:
+                rejected[name] = {"input": wanted, "reason": reason}
+        elif name in held and held[name].info["input"] == wanted:
             structures.append(held[name])
-        else:
-            missing[name] = "not calculated yet"
-    return structures, missing
+        elif refused.get(name, {}).get("input") == wanted:
+            rejected[name] = refused[name]
+    return structures, rejected
+
+
+def why_not(record: dict) -> str | None:
+    """The reason to leave a calculation out, if there is one."""
+    if "failure" in record:
+        return record["failure"]
+    if record["net_force"] > NET_FORCE:
+        return f"net force {record['net_force']:.3f} eV/Å"
+    return None
 
 
 def labelled(atoms: Atoms, record: dict) -> Atoms:
@@ -106,7 +115,12 @@ def left_out(missing: dict[str, str]) -> str:
 
 def main() -> int:
     only_check = only_checking(__doc__.splitlines()[0])
-    structures, missing = collect(ase.io.read(INPUTS, ":"))
+    inputs = ase.io.read(INPUTS, ":")
+    # A check is of what is kept, not of what calculations have left since.
+    structures, rejected = collect(inputs, HERE / "nowhere" if only_check else CACHE)
+    there = {a.info["name"] for a in structures}
+    names = [a.info["name"] for a in inputs if a.info["name"] not in there]
+    missing = {n: rejected.get(n, {}).get("reason", "not calculated yet") for n in names}
     readme = HERE / "README.md"
     tables = {"counts": counts(structures), "left out": left_out(missing)}
     data = DATA.read_bytes() if only_check else packed(structures)
@@ -116,6 +130,7 @@ def main() -> int:
     }
     files = {
         DATA: data,
+        REJECTED: (json.dumps(rejected, indent=1) + "\n").encode(),
         HERE / "SHA256SUMS": checksums(named),
         readme: with_tables(readme.read_text(), "collect.py", tables).encode(),
     }

@@ -120,8 +120,8 @@ class TestRecipe:
         """Collected without what calculate.py left behind, the same bytes."""
         script = (
             "import sys, pathlib; sys.argv = ['collect.py']; import collect; import ase.io; "
-            f"collect.CACHE = pathlib.Path({str(tmp_path)!r}); "
-            "structures, _ = collect.collect(ase.io.read(collect.INPUTS, ':')); "
+            "inputs = ase.io.read(collect.INPUTS, ':'); "
+            f"structures, _ = collect.collect(inputs, pathlib.Path({str(tmp_path)!r})); "
             "assert collect.packed(structures) == collect.DATA.read_bytes()"
         )
         subprocess.run([sys.executable, "-c", script], cwd=RECIPE, check=True)
