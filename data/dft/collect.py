@@ -21,11 +21,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "ionic"))
 
-from calculate import digest  # noqa: E402
+from calculate import CACHE, DATA, INPUTS, REJECTED, digest  # noqa: E402
 from make import checksums, only_checking, packed, update, with_tables  # noqa: E402
 
-INPUTS, DATA, CACHE = HERE / "inputs.extxyz.gz", HERE / "dft.extxyz.gz", HERE / ".cache"
-REJECTED = HERE / "rejected.json"
 #: eV/Å that the forces of a structure may sum to.
 NET_FORCE = 0.02
 DOMAINS = ("bulk", "strained", "surface", "vacancy", "cluster", "melt", "metal")

@@ -14,14 +14,7 @@ from mpprobe.cli.console import note, progress, stdout
 
 def ood(
     context: typer.Context,
-    model: Annotated[
-        list[str],
-        typer.Option(
-            "-m", "--model", metavar="MODEL",
-            help="A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED]. "
-            "Repeatable.",
-        ),
-    ],
+    model: options.Models,
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
@@ -125,10 +118,9 @@ def _print(errors, summary, as_json: bool) -> None:
     from mpprobe.report.domains import LEGEND, domain_readings, domain_results, domain_table
 
     if as_json:
-        import json
+        from mpprobe.report.files import json_text
 
-        content = domain_results(errors, summary)
-        typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+        typer.echo(json_text(domain_results(errors, summary)))
         return
     console = stdout()
     console.print(domain_table(summary))

@@ -93,13 +93,11 @@ Config = Annotated[
         help="Take options from here; the command line wins.",
     ),
 ]  # fmt: skip
-Model = Annotated[
-    str,
-    typer.Option(
-        "-m", "--model", metavar="MODEL",
-        help="A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED].",
-    ),
-]  # fmt: skip
+_MODEL = "A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED]."
+Model = Annotated[str, typer.Option("-m", "--model", metavar="MODEL", help=_MODEL)]
+Models = Annotated[
+    list[str], typer.Option("-m", "--model", metavar="MODEL", help=f"{_MODEL} Repeatable.")
+]
 Fast = Annotated[
     bool,
     typer.Option(

@@ -135,14 +135,12 @@ def _stored(plan) -> Iterator[str]:
 
 def _print(study, as_json: bool, verbose: bool) -> None:
     """The tables and the one-line readings, or the whole study as JSON."""
-    from mpprobe.report.files import results
+    from mpprobe.report.files import json_text, results
     from mpprobe.report.readings import readings
     from mpprobe.report.terminal import LEGEND, study_tables
 
     if as_json:
-        import json
-
-        typer.echo(json.dumps(results(study), indent=1, ensure_ascii=False, allow_nan=False))
+        typer.echo(json_text(results(study)))
         return
     console = stdout()
     for table in study_tables(study, by_domain=verbose):

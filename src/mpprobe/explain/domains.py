@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpprobe.explain.forces import ForceErrors
-from mpprobe.probes.scores import MIN_GROUPS, Bootstrap, Estimate
+from mpprobe.explain.intervals import with_intervals
+from mpprobe.probes.scores import Bootstrap, totals_by_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,29 +57,18 @@ def by_domain(errors: ForceErrors, *, n_resamples: int = 1000, seed: int = 0) ->
                 (structures["domain"] == domain) | (domain == "all")
             )
             group = structures.loc[chosen, "group"].map(groups).to_numpy()
-            totals = np.zeros((len(groups), len(_SUMS)))
-            np.add.at(totals, group, sums[chosen.to_numpy()])
+            totals = totals_by_group(sums[:, chosen.to_numpy()], group, bootstrap)
             rows.append({
                 "model": model, "domain": domain, "n_structures": int(chosen.sum()),
                 "n_atoms": int(structures.loc[chosen, "n_atoms"].sum()),
-                **_with_intervals(bootstrap, totals, few=len(set(group)) < MIN_GROUPS),
+                **with_intervals(_metrics(totals), bootstrap, group),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _with_intervals(bootstrap: Bootstrap, totals: np.ndarray, few: bool) -> dict[str, float]:
-    row = {}
-    for name, values in _metrics(bootstrap.totals(totals)).items():
-        low, high = Estimate(float(values[0]), values[1:], bootstrap).interval()
-        row |= {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}
-        if few:
-            row |= {f"{name}_low": np.nan, f"{name}_high": np.nan}
-    return row
-
-
 def _metrics(totals: np.ndarray) -> dict[str, np.ndarray]:
-    """From totals, (n, len(_SUMS)), each metric of shape (n,); NaN where nothing was summed."""
-    t = dict(zip(_SUMS, totals.T, strict=True))
+    """From totals, (len(_SUMS), n), each metric of shape (n,); NaN where nothing was summed."""
+    t = dict(zip(_SUMS, totals, strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "force_mae": t["absolute"] / t["components"],
@@ -90,7 +80,7 @@ def _metrics(totals: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _sums(errors: ForceErrors) -> np.ndarray:
-    """Of each row of the table of structures, (n_rows, len(_SUMS))."""
+    """Of each row of the table of structures, (len(_SUMS), n_rows)."""
     atoms = errors.atoms
     forces, reference = (
         atoms[[f"{name}_{axis}" for axis in "xyz"]].to_numpy() for name in ("force", "reference")
@@ -114,4 +104,4 @@ def _sums(errors: ForceErrors) -> np.ndarray:
     ]
     columns = [np.bincount(row, weights=values, minlength=len(sizes)) for values in by_atom]
     energy = errors.structures["energy_error"].abs().to_numpy()
-    return np.stack([*columns, np.nan_to_num(energy), np.isfinite(energy)], axis=1)
+    return np.stack([*columns, np.nan_to_num(energy), np.isfinite(energy)])

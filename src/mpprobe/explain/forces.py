@@ -116,7 +116,9 @@ def _results(
     potential: Potential, frames: Sequence[Frame], max_atoms: int | None, progress: Progress | None
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Energy (eV) and forces (eV/Å) of each frame."""
-    limit = min(batch_limit(potential, max_atoms), MAX_ATOMS if max_atoms is None else max_atoms)
+    limit = batch_limit(potential, max_atoms)
+    if max_atoms is None:
+        limit = min(limit, MAX_ATOMS)
     done, total = 0, sum(map(len, frames))
     for batch in batches(frames, limit):
         part = [frames[i] for i in batch]

@@ -9,9 +9,11 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.errors import TargetError
-from mpprobe.probes.scores import MIN_GROUPS, Bootstrap, Estimate
+from mpprobe.explain.intervals import with_intervals
+from mpprobe.probes.scores import Bootstrap, totals_by_group
 from mpprobe.structures import Frame, as_frames
 from mpprobe.targets import get_target
+from mpprobe.targets.charges import charges_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +63,7 @@ def potential_rulers(
     rows = []
     for source in charges:
         point = _centred(get_target(f"potential@{source}").values(frames), frame, species)
-        charge = np.concatenate(get_target(_charge_target(source)).values(frames))
+        charge = np.concatenate([charges_of(f, source) for f in frames])
         for atoms, chosen in (
             ("all", np.full(len(charge), True)), ("cations", charge > 0), ("anions", charge < 0),
         ):  # fmt: skip
@@ -71,32 +73,19 @@ def potential_rulers(
                     f"potential@{source}: no species of the {atoms} occurs twice in a structure, "
                     "so there is nothing to compare; give larger structures"
                 )
-            products = np.stack([point * stored, point**2, stored**2], axis=1)[chosen]
-            sums = np.zeros((len(groups), 3))
-            np.add.at(sums, group[chosen], products)
+            x, y = point[chosen], stored[chosen]
+            totals = totals_by_group((x * y, x**2, y**2), group[chosen], bootstrap)
             rows.append({
                 "charges": source, "atoms": atoms,
                 "n_structures": len(np.unique(frame[chosen])), "n_atoms": int(chosen.sum()),
-                **_estimates(bootstrap, sums, len(np.unique(group[chosen])) < MIN_GROUPS),
+                **with_intervals(_metrics(*totals), bootstrap, group[chosen]),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _charge_target(source: str) -> str:
-    known = source in CHARGES
-    return f"charge:{source}" if known else f"array:{source}"
-
-
-def _estimates(bootstrap: Bootstrap, sums: np.ndarray, few: bool) -> dict[str, float]:
-    product, point, stored = bootstrap.totals(sums).T
+def _metrics(product: np.ndarray, point: np.ndarray, stored: np.ndarray) -> dict[str, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = {"correlation": product / np.sqrt(point * stored), "slope": product / point}
-    row = {}
-    for name, values in found.items():
-        interval = Estimate(float(values[0]), values[1:], bootstrap).interval()
-        low, high = (np.nan, np.nan) if few else interval
-        row |= {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}
-    return row
+        return {"correlation": product / np.sqrt(point * stored), "slope": product / point}
 
 
 def _centred(values: Sequence[np.ndarray], frame: np.ndarray, species: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ def load(
     options = {"device": device, "dtype": dtype, "modal": modal, "head": head,
                "trust_checkpoint": trust_checkpoint, "fast": fast}  # fmt: skip
     text = str(model)
-    if text.lower().startswith("random:"):
+    if _is_random(text):
         return _load_random(text, **options)
     return _load_trained(text, **options)
 
@@ -109,14 +109,23 @@ def _load_trained(text: str, *, device: str, dtype: str | None, **options) -> Po
 
 
 def _load_random(text: str, **options) -> Potential:
-    match = re.fullmatch(r"random:(.+?)(?::(\d+))?", text, flags=re.IGNORECASE)
-    if match is None:
-        raise ModelError(f"{text}: write random:MODEL or random:MODEL:SEED, SEED a whole number")
-    name, seed = match.group(1), int(match.group(2) or 0)
+    name, seed = _split_random(text)
     trained = load(name, **options)
     potential = trained.randomised(seed)
     potential.recipe = {**trained.recipe, "model": f"random:{trained.recipe['model']}:{seed}"}
     return potential
+
+
+def _is_random(text: str) -> bool:
+    return text.lower().startswith("random:")
+
+
+def _split_random(text: str) -> tuple[str, int]:
+    """The model and the seed of ``random:MODEL[:SEED]``."""
+    match = re.fullmatch(r"random:(.+?)(?::(\d+))?", text, flags=re.IGNORECASE)
+    if match is None:
+        raise ModelError(f"{text}: write random:MODEL or random:MODEL:SEED, SEED a whole number")
+    return match.group(1), int(match.group(2) or 0)
 
 
 def _resolve(text: str) -> tuple[Family, ModelSpec | CheckpointFile]:
@@ -150,8 +159,7 @@ def modals_of(model: str) -> tuple[str, ...] | None:
     Raises:
         ModelError: an unknown name.
     """
-    random = re.match(r"random:(.+?)(?::\d+)?$", model, flags=re.IGNORECASE)
-    _, source = _resolve(random.group(1) if random else model)
+    _, source = _resolve(_split_random(model)[0] if _is_random(model) else model)
     return source.modals if isinstance(source, ModelSpec) else None
 
 

@@ -180,7 +180,7 @@ class Scorer:
             r2, mae = _scalar_scores(y, error, group, bootstrap)
             within = _within(y, error, group, self.kind[rows], bootstrap)
         few = len(np.unique(group)) < MIN_GROUPS
-        r2, within, mae = (_estimate(values, bootstrap, few) for values in (r2, within, mae))
+        r2, within, mae = (estimate(values, bootstrap, few) for values in (r2, within, mae))
         return Scores(r2, within, mae, len(rows), len(np.unique(self.structure[rows])))
 
     def score_by(
@@ -191,8 +191,11 @@ class Scorer:
         return {str(x): self.score(y, prediction, where & (labels == x)) for x in present}
 
 
-def _estimate(values: np.ndarray, bootstrap: Bootstrap, few: bool) -> Estimate:
-    """The first value is that of the data set, the others are the replicates."""
+def estimate(values: np.ndarray, bootstrap: Bootstrap, few: bool) -> Estimate:
+    """From values of the data set and then of every resample, (1 + n_resamples,).
+
+    ``few`` says that there are too few groups for an interval.
+    """
     replicates = np.full_like(values[1:], np.nan) if few else values[1:]
     return Estimate(float(values[0]), replicates, bootstrap)
 
@@ -203,7 +206,7 @@ def _scalar_scores(
     least = NO_VARIANCE * (y**2).sum()
     y = y - y.mean()
     columns = np.ones_like(y), y, y**2, error**2, np.abs(error)
-    n, sum_y, sum_yy, sum_ee, sum_abs = _totals(columns, group, bootstrap)
+    n, sum_y, sum_yy, sum_ee, sum_abs = totals_by_group(columns, group, bootstrap)
     with np.errstate(invalid="ignore"):  # a resample may hold no atom of those scored
         return _r2(sum_ee, sum_yy - sum_y**2 / n, least), sum_abs / n
 
@@ -212,7 +215,9 @@ def _vector_scores(
     y: np.ndarray, error: np.ndarray, group: np.ndarray, bootstrap: Bootstrap
 ) -> tuple[np.ndarray, np.ndarray]:
     yy, ee = (y**2).sum(axis=1), (error**2).sum(axis=1)
-    n, sum_yy, sum_ee, sum_abs = _totals((np.ones_like(yy), yy, ee, np.sqrt(ee)), group, bootstrap)
+    n, sum_yy, sum_ee, sum_abs = totals_by_group(
+        (np.ones_like(yy), yy, ee, np.sqrt(ee)), group, bootstrap
+    )
     with np.errstate(invalid="ignore"):
         return _r2(sum_ee, sum_yy, 0.0), sum_abs / n
 
@@ -233,13 +238,18 @@ def _within(
     shape = bootstrap.n_groups, 3 * len(counts)
     sums = csr_array((values, (np.tile(group, 3), columns)), shape=shape)
     n, sum_y, sum_e = np.split(bootstrap.totals(sums), 3, axis=1)
-    sum_yy, sum_ee = _totals((y**2, error**2), group, bootstrap)
+    sum_yy, sum_ee = totals_by_group((y**2, error**2), group, bootstrap)
     n = n.clip(min=1)  # a kind that isn't drawn has sums of zero
     return _r2(sum_ee - (sum_e**2 / n).sum(axis=1), sum_yy - (sum_y**2 / n).sum(axis=1), least)
 
 
-def _totals(columns: Sequence[np.ndarray], group: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:
-    """Totals of per-atom columns over the data set and every resample, (q, 1 + n_resamples)."""
+def totals_by_group(
+    columns: Sequence[np.ndarray], group: np.ndarray, bootstrap: Bootstrap
+) -> np.ndarray:
+    """Totals of columns over the data set and every resample, (q, 1 + n_resamples).
+
+    Each column has a value for every atom (or structure), and ``group`` its group of structures.
+    """
     sums = [np.bincount(group, column, minlength=bootstrap.n_groups) for column in columns]
     return bootstrap.totals(np.stack(sums, axis=1)).T
 

@@ -145,9 +145,13 @@ def atom_arrays(study: Study) -> dict[str, list[np.ndarray]]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
+    """The file that holds :func:`json_text`."""
+    path.write_text(json_text(content) + "\n", encoding="utf-8")
+
+
+def json_text(content: dict[str, Any]) -> str:
     """Plain data, readable, without NaN."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

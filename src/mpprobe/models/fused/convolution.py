@@ -48,7 +48,7 @@ class Convolution:
         if not torch.is_grad_enabled():
             rows = hidden if callable(hidden) else hidden.__getitem__
             return self.messages(pairs, matrix, x.contiguous(), sh.contiguous(), rows)
-        if matrix is not None and matrix.requires_grad and torch.is_grad_enabled():
+        if matrix is not None and matrix.requires_grad:
             hidden, matrix = hidden @ matrix, None
         return _Messages.apply(self, pairs, matrix, x, sh, hidden)
 
