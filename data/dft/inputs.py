@@ -32,8 +32,8 @@ SEED = 20240719
 NAMES = ("NaCl", "MgO", "LiF", "CaO", "KCl", "Al2O3", "TiO2", "SiO2", "Li2O")
 #: Å: the two rattles of crystals, and that of all else.
 SMALL, LARGE, OTHER = 0.03, 0.08, 0.06
-#: Å of vacuum between a slab or cluster and its image.
-VACUUM = 12.0
+#: Å of vacuum between a cluster and its image.
+VACUUM = 10.0
 #: Repeats of the conventional cell for crystals and for vacancies; others are as they are.
 CELLS = {"TiO2": (1, 1, 2)}
 DEFECTIVE = {"NaCl": (2, 2, 1), "MgO": (2, 2, 1), "LiF": (2, 2, 1), "CaO": (2, 2, 1),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mpprobe.explain import check_groups
 from mpprobe.structures import builtin_sets, check, read
 from mpprobe.targets import get_target
 
@@ -96,6 +97,44 @@ def test_targets_find_them(ionic):
         (values,) = get_target(name).values(ionic[0])
         stored = ionic[0].atoms.arrays[array]
         np.testing.assert_allclose(values - values.mean(), stored - stored.mean())
+
+
+class TestPairs:
+    """The built-in set `pairs`, forces between distant atoms."""
+
+    @pytest.fixture
+    def pairs(self):
+        return read("pairs")
+
+    def test_each_group_can_be_compared(self, pairs):
+        check(pairs, cutoff=5.0, needs_ewald=True)
+        check_groups(pairs)
+        assert {f.domain for f in pairs} <= set(builtin_sets()["pairs"].domains)
+        assert len(read("pairs:all")) == len(pairs)
+
+    def test_every_calculation_is_whole(self, pairs):
+        parts = ("e_kinetic", "e_coulomb", "e_zero", "e_xc", "e_entropy")
+        for frame in pairs:
+            info, results = frame.atoms.info, frame.atoms.calc.results
+            assert sum(info[p] for p in parts) == pytest.approx(results["free_energy"], abs=1e-6)
+            assert np.linalg.norm(results["forces"].sum(axis=0)) <= 0.02
+            assert ("input" in info) != ("same_as" in info)
+
+    def test_what_a_translation_gave_is_the_same_elsewhere(self, pairs):
+        by_name = {f.atoms.info["name"]: f.atoms for f in pairs}
+        shifted = [f.atoms for f in pairs if "same_as" in f.atoms.info]
+        assert shifted
+        for atoms in shifted:
+            original = by_name[atoms.info["same_as"]]
+            assert atoms.get_potential_energy() == original.get_potential_energy()
+            moved = [
+                np.linalg.norm(a.positions - by_name[a.info["group"]].positions, axis=1).argmax()
+                for a in (original, atoms)
+            ]
+            assert moved[0] != moved[1]
+            assert atoms.numbers[moved[1]] == original.numbers[moved[0]]
+            ends = [a.get_forces()[i] for a, i in zip((original, atoms), moved, strict=True)]
+            np.testing.assert_allclose(*ends, atol=1e-8)
 
 
 class TestRecipe:

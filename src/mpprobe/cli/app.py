@@ -10,6 +10,7 @@ from mpprobe import __version__
 from mpprobe.cli.extract import extract
 from mpprobe.cli.merge import merge
 from mpprobe.cli.models import models
+from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
 from mpprobe.cli.probe import probe
 from mpprobe.cli.targets import targets
@@ -42,6 +43,7 @@ def _main(
 
 app.command()(probe)
 app.command()(ood)
+app.command("nonlocal")(nonlocal_forces)
 app.command()(extract)
 app.command()(merge)
 app.command()(models)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,20 +23,12 @@ def ood(
     energy: Annotated[
         str, typer.Option(metavar="NAME", help="Info key of the reference energy (eV).")
     ] = "energy",
-    resamples: Annotated[
-        int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")
-    ] = 1000,
+    resamples: options.Resamples = 1000,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     max_atoms: options.MaxAtoms = None,
-    modal: Annotated[
-        str | None,
-        typer.Option(
-            help="Fidelity of the multi-fidelity SevenNets among the models; by default the one "
-            "called as the functional of the structures (info key xc).",
-        ),
-    ] = None,
+    modal: options.ModalOfData = None,
     head: options.Head = None,
     trust_checkpoint: options.Trust = False,
     fast: options.Fast = True,
@@ -58,18 +49,18 @@ def ood(
 
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import load, read
+    from mpprobe import read
+    from mpprobe.cli.loading import comparison, load_models
     from mpprobe.explain import by_domain, force_errors, reference_of
 
     frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
     for frame in frames:
         reference_of(frame, forces, energy)
-    potentials = [
-        load(name, device=device, dtype=dtype, modal=_modal(name, modal, frames, quiet), head=head,
-             trust_checkpoint=trust_checkpoint, fast=fast)
-        for name in model
-    ]  # fmt: skip
-    note(_summary(potentials, frames), quiet)
+    potentials = load_models(
+        model, frames, quiet, device=device, dtype=dtype, modal=modal, head=head,
+        trust_checkpoint=trust_checkpoint, fast=fast,
+    )  # fmt: skip
+    note(comparison(potentials, frames), quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return
@@ -86,31 +77,6 @@ def ood(
         configuration=options.effective_config(context),
     )  # fmt: skip
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
-
-
-def _modal(name: str, modal: str | None, frames: Sequence, quiet: bool) -> str | None:
-    """The fidelity for one of the models: as asked for, or that of the structures' functional."""
-    from mpprobe.models.registry import modals_of
-
-    modals = modals_of(name)
-    if modals is None:  # a file may have some; loading it says so
-        return modal
-    functionals = {str(frame.atoms.info.get("xc")) for frame in frames}
-    if modals and modal is None and len(functionals) == 1:
-        same = [m for m in modals if m.lower() == min(functionals).lower()]
-        if same:
-            note(f"{name}: fidelity {same[0]}, the functional of the structures", quiet)
-            return same[0]
-    return modal if modals else None
-
-
-def _summary(potentials: Sequence, frames: Sequence) -> str:
-    """What is going to be compared, in a line."""
-    domains = ", ".join(dict.fromkeys(frame.domain for frame in frames))
-    return (
-        f"{', '.join(p.name for p in potentials)}; {len(frames)} structures of "
-        f"{sum(map(len, frames)):,} atoms; domains {domains}"
-    )
 
 
 def _print(errors, summary, as_json: bool) -> None:

@@ -156,6 +156,14 @@ Dtype = Annotated[
 ]
 MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Most atoms in one forward pass.")]
 Modal = Annotated[str | None, typer.Option(help="Fidelity of a multi-fidelity SevenNet.")]
+ModalOfData = Annotated[
+    str | None,
+    typer.Option(
+        "--modal",
+        help="Fidelity of the multi-fidelity SevenNets among the models; by default the one "
+        "called as the functional of the structures (info key xc).",
+    ),
+]
 Head = Annotated[str | None, typer.Option(help="Head of a multi-head MACE.")]
 Trust = Annotated[
     bool,
@@ -168,6 +176,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result
 Seed = Annotated[
     int, typer.Option(min=0, help="Of splits, resamples, shuffles and random weights.")
 ]
+Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many structures, spread over domains.")
 ]

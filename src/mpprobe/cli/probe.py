@@ -33,9 +33,7 @@ def probe(
     label: options.Labels = None,
     limit: options.Limit = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of every split.")] = 5,
-    resamples: Annotated[
-        int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")
-    ] = 1000,
+    resamples: options.Resamples = 1000,
     in_domain: Annotated[
         list[str],
         typer.Option(metavar="NAME", help="Domains that --split domain trains on. Repeatable."),

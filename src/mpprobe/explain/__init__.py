@@ -1,16 +1,28 @@
-"""Where a potential's forces hold, domain by domain, against reference data."""
+"""Where a potential's forces hold, domain by domain and far away, against reference data."""
 
 from mpprobe.explain.domains import METRICS, by_domain
 from mpprobe.explain.forces import ForceErrors, force_errors
+from mpprobe.explain.nonlocal_forces import (
+    NonlocalForces,
+    by_distance,
+    by_part,
+    check_groups,
+    nonlocal_forces,
+)
 from mpprobe.explain.reference import Reference, reference_of
 from mpprobe.explain.rulers import potential_rulers
 
 __all__ = [
     "METRICS",
     "ForceErrors",
+    "NonlocalForces",
     "Reference",
+    "by_distance",
     "by_domain",
+    "by_part",
+    "check_groups",
     "force_errors",
+    "nonlocal_forces",
     "potential_rulers",
     "reference_of",
 ]

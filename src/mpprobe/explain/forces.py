@@ -72,15 +72,12 @@ def force_errors(
     """
     import pandas as pd
 
-    potentials = [potentials] if isinstance(potentials, Potential) else list(potentials)
-    names = [potential.name for potential in potentials]
-    if len(set(names)) < len(names):
-        raise ModelError(f"{', '.join(names)}: give every model once")
+    potentials = one_name_each(potentials)
     frames = as_frames(structures)
     references = [reference_of(frame, forces, energy) for frame in frames]
     by_structure, by_atom = [], []
     for potential in potentials:
-        results = list(_results(potential, frames, max_atoms, progress))
+        results = list(evaluate(potential, frames, max_atoms, progress))
         by_structure.append(_structure_table(potential, frames, references, results))
         by_atom.append(_atom_table(potential, frames, references, results))
     provenance = {
@@ -112,10 +109,30 @@ def composition_references(counts: np.ndarray, errors: np.ndarray) -> np.ndarray
     return np.linalg.lstsq(counts[known], errors[known], rcond=None)[0]
 
 
-def _results(
-    potential: Potential, frames: Sequence[Frame], max_atoms: int | None, progress: Progress | None
+def one_name_each(potentials: Potential | Sequence[Potential]) -> list[Potential]:
+    """The potentials as a list.
+
+    Raises:
+        ModelError: two have the same name, which is what tells them apart in tables.
+    """
+    potentials = [potentials] if isinstance(potentials, Potential) else list(potentials)
+    names = [potential.name for potential in potentials]
+    if len(set(names)) < len(names):
+        raise ModelError(f"{', '.join(names)}: give every model once")
+    return potentials
+
+
+def evaluate(
+    potential: Potential,
+    frames: Sequence[Frame],
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Energy (eV) and forces (eV/Å) of each frame."""
+    """Energy (eV) and forces (eV/Å, (n_atoms, 3), float64) of each frame, batch by batch.
+
+    Raises:
+        ModelError: an element the potential doesn't know, or a result that isn't finite.
+    """
     limit = batch_limit(potential, max_atoms)
     if max_atoms is None:
         limit = min(limit, MAX_ATOMS)

@@ -17,22 +17,25 @@ class BuiltinSet:
         name: what to give in place of a file.
         description: one line for listings.
         domains: what may follow ``name:``, besides ``default`` and ``all``.
+        folder: of the checkout's ``data/`` that holds the file, its recipe and datasheet; the name
+            itself if empty.
     """
 
     name: str
     description: str
     domains: tuple[str, ...]
+    folder: str = ""
 
     @property
     def path(self) -> Path:
-        """The file: inside an installed package, or in the checkout's ``data/NAME/``.
+        """The file: inside an installed package, or in the checkout's ``data/``.
 
         Raises:
             StructureError: it is in neither place.
         """
         file = f"{self.name}.extxyz.gz"
         installed = Path(str(files("mpprobe"))) / "data" / file
-        checkout = Path(__file__).parents[3] / "data" / self.name / file
+        checkout = Path(__file__).parents[3] / "data" / (self.folder or self.name) / file
         for path in (installed, checkout):
             if path.is_file():
                 return path
@@ -53,6 +56,13 @@ _SETS = (
         "small cells of nine ionic compounds and two metals with PBE energies, forces, Bader "
         "charges and site potentials",
         ("bulk", "strained", "surface", "vacancy", "cluster", "melt", "metal"),
+    ),
+    BuiltinSet(
+        "pairs",
+        "NaCl crystal, slab, molecule on a slab and free molecules with one atom displaced, or two "
+        "far apart: PBE forces and parts of the energy",
+        ("slab", "adsorbate", "crystal", "gap"),
+        folder="dft",
     ),
 )
 

@@ -1,0 +1,44 @@
+"""Models that are compared with reference data, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpprobe.cli.console import note
+from mpprobe.models.potential import Potential
+from mpprobe.models.registry import load, modals_of
+from mpprobe.structures import Frame
+
+
+def load_models(
+    names: Sequence[str], frames: Sequence[Frame], quiet: bool, *, modal: str | None, **options
+) -> list[Potential]:
+    """Every model with the same options; fidelities as the structures' functional asks.
+
+    Raises:
+        ModelError: see :func:`mpprobe.load`.
+    """
+    return [load(name, modal=_modal(name, modal, frames, quiet), **options) for name in names]
+
+
+def _modal(name: str, modal: str | None, frames: Sequence[Frame], quiet: bool) -> str | None:
+    """The fidelity for one of the models: as asked for, or that of the structures' functional."""
+    modals = modals_of(name)
+    if modals is None:  # a file may have some; loading it says so
+        return modal
+    functionals = {str(frame.atoms.info.get("xc")) for frame in frames}
+    if modals and modal is None and len(functionals) == 1:
+        same = [m for m in modals if m.lower() == min(functionals).lower()]
+        if same:
+            note(f"{name}: fidelity {same[0]}, the functional of the structures", quiet)
+            return same[0]
+    return modal if modals else None
+
+
+def comparison(potentials: Sequence[Potential], frames: Sequence[Frame]) -> str:
+    """What is going to be compared, in a line."""
+    domains = ", ".join(dict.fromkeys(frame.domain for frame in frames))
+    return (
+        f"{', '.join(p.name for p in potentials)}; {len(frames)} structures of "
+        f"{sum(map(len, frames)):,} atoms; domains {domains}"
+    )
