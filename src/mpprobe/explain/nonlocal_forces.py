@@ -100,7 +100,9 @@ def nonlocal_forces(
 
     Args:
         potentials: one or several, of different names.
-        structures: with reference forces, and parts of the energy in info (:data:`PARTS`).
+        structures: with reference forces, and parts of the energy in info (:data:`PARTS`). One
+            with ``same_as`` in info is another turned by a symmetry of the undisturbed one: it
+            serves for energies of pairs only.
         charges: of the point charges: ``screened`` for Z*/√ε∞ of
             :func:`mpprobe.targets.dielectric.screened_charges`, or as in ``potential@CHARGES``.
         max_atoms: most atoms in one forward pass.
@@ -128,6 +130,8 @@ def nonlocal_forces(
             steps = _steps(first.frame, potential.cutoff)
             singles = {d.key: d for d in displaced if len(d.vectors) == 1}
             for one in singles.values():
+                if "same_as" in one.frame.atoms.info:  # the same again elsewhere
+                    continue
                 by_atom += _atom_rows(potential, first.frame, one, forces, steps)
             for two in (d for d in displaced if len(d.vectors) == 2):
                 by_pair += _pair_rows(potential, first.frame, two, singles, forces, steps)

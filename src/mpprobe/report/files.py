@@ -58,7 +58,7 @@ def _check_replaceable(given: str | Path, folder: Path, overwrite: bool) -> None
         held = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         held = None
-    if not isinstance(held, dict) or not {"readings", "scores", "provenance"} <= held.keys():
+    if not isinstance(held, dict) or not {"readings", "provenance"} <= held.keys():
         raise MPProbeError(
             f"{given}: holds files but no results.json of mpprobe's, so --overwrite leaves it "
             "alone; choose another --output"

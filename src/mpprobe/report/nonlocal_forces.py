@@ -142,12 +142,16 @@ def _part_reading(model: str, parts: pd.DataFrame) -> list[str]:
     if len(known) < 2:
         return []
     closest = known.loc[known["difference"].idxmin()]
+    start = f"{model}, {closest['n_pairs']} pairs: "
+    if not np.isfinite(closest["difference_low"]):
+        return [f"{start}too few for an interval, so no claim about the parts"]
     name = {"reference": "the total"}.get(closest["part"], f"the {closest['part']} part")
-    said = ", ".join(f"{_total(r['part'])} {_interval(r, 'correlation')}"
-                     for _, r in known.iterrows())  # fmt: skip
+    said = ", ".join(
+        f"{_total(r['part'])} {_interval(r, 'correlation')}" for _, r in known.iterrows()
+    )
     return [
-        f"{model}, {closest['n_pairs']} pairs: nearest to {name} (mean difference "
-        f"{_milli(closest['difference'])} meV/Å²); correlation with {said}"
+        f"{start}nearest to {name} (mean difference {_milli(closest['difference'])} meV/Å²); "
+        f"correlation with {said}"
     ]
 
 
@@ -242,7 +246,7 @@ def _pair_panel(axis: Axes, pairs: pd.DataFrame) -> None:
     axis.set_xticks(place, labels, rotation=90, fontsize="x-small")
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=0)
     axis.set_ylabel("K (meV/Å²)")
-    axis.legend(frameon=False, ncols=3, fontsize="x-small")
+    axis.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def nonlocal_results(
