@@ -39,6 +39,10 @@ class ProbeError(MPProbeError):
     """A probe, split or score that can't be computed from what was given."""
 
 
+class InterventionError(MPProbeError):
+    """An edit of node features that can't be made from what was given."""
+
+
 class MissingPackageError(MPProbeError):
     """An optional package is missing; the message holds the line that installs it (exit code 3)."""
 

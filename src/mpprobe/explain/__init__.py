@@ -9,8 +9,8 @@ from mpprobe.explain.nonlocal_forces import (
     check_groups,
     nonlocal_forces,
 )
-from mpprobe.explain.reference import Reference, reference_of
 from mpprobe.explain.rulers import potential_rulers
+from mpprobe.targets.reference import Reference, reference_of
 
 __all__ = [
     "METRICS",

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
-from mpprobe.activations.capture import batch_limit, batches
+from mpprobe.activations.evaluate import evaluate
 from mpprobe.errors import ModelError
-from mpprobe.explain.reference import Reference, reference_of
 from mpprobe.models.potential import Potential
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames
+from mpprobe.targets.reference import Reference, reference_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Called with what is done, how many atoms of it, and how many there are.
 Progress = Callable[[str, int, int], None]
-
-# Gradients are kept for every atom of a batch, so it holds fewer than one for features.
-MAX_ATOMS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +75,8 @@ def force_errors(
     references = [reference_of(frame, forces, energy) for frame in frames]
     by_structure, by_atom = [], []
     for potential in potentials:
-        results = list(evaluate(potential, frames, max_atoms, progress))
+        what = partial(progress, f"forces of {potential.name}") if progress else None
+        results = list(evaluate(potential, frames, max_atoms, what))
         by_structure.append(_structure_table(potential, frames, references, results))
         by_atom.append(_atom_table(potential, frames, references, results))
     provenance = {
@@ -120,38 +119,6 @@ def one_name_each(potentials: Potential | Sequence[Potential]) -> list[Potential
     if len(set(names)) < len(names):
         raise ModelError(f"{', '.join(names)}: give every model once")
     return potentials
-
-
-def evaluate(
-    potential: Potential,
-    frames: Sequence[Frame],
-    max_atoms: int | None = None,
-    progress: Progress | None = None,
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Energy (eV) and forces (eV/Å, (n_atoms, 3), float64) of each frame, batch by batch.
-
-    Raises:
-        ModelError: an element the potential doesn't know, or a result that isn't finite.
-    """
-    limit = batch_limit(potential, max_atoms)
-    if max_atoms is None:
-        limit = min(limit, MAX_ATOMS)
-    done, total = 0, sum(map(len, frames))
-    for batch in batches(frames, limit):
-        part = [frames[i] for i in batch]
-        output = potential.run(potential.batch(part), forces=True)
-        ends = np.cumsum([len(frame) for frame in part])[:-1]
-        by_frame = np.split(output.forces.cpu().numpy().astype(np.float64), ends)
-        for frame, energy, forces in zip(part, output.energies.tolist(), by_frame, strict=True):
-            if not (np.isfinite(energy) and np.isfinite(forces).all()):
-                raise ModelError(
-                    f"{frame.source}: {potential.name} gives an energy or force that isn't "
-                    "finite; check the structure, or try --dtype float64"
-                )
-            yield energy, forces
-        done += sum(map(len, part))
-        if progress is not None:
-            progress(f"forces of {potential.name}", done, total)
 
 
 def _structure_table(

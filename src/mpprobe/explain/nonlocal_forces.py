@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
+from mpprobe.activations.evaluate import evaluate
 from mpprobe.errors import StructureError
-from mpprobe.explain.forces import Progress, evaluate, one_name_each
+from mpprobe.explain.forces import Progress, one_name_each
 from mpprobe.explain.intervals import with_intervals
-from mpprobe.explain.reference import reference_of
 from mpprobe.models.graph import neighbour_list
 from mpprobe.models.potential import Potential
 from mpprobe.probes.scores import Bootstrap, totals_by_group
@@ -22,6 +23,7 @@ from mpprobe.structures import Frame, as_frames
 from mpprobe.targets.charges import charges_of
 from mpprobe.targets.dielectric import screened_charges
 from mpprobe.targets.electrostatics import site_field
+from mpprobe.targets.reference import reference_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +125,8 @@ def nonlocal_forces(
     point = {f.source: _point_forces(f, charges) for f in frames}
     by_atom, by_pair = [], []
     for potential in potentials:
-        results = evaluate(potential, frames, max_atoms, progress)
+        what = partial(progress, f"forces of {potential.name}") if progress else None
+        results = evaluate(potential, frames, max_atoms, what)
         model = {f.source: x for f, (_, x) in zip(frames, results, strict=True)}
         forces = {"model": model, "reference": reference, "point": point}
         for first, *displaced in groups:

@@ -141,12 +141,8 @@ class Scorer:
         """A scorer for all atoms of ``frames``, in their order."""
         structure = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
         groups, group = np.unique([f.group for f in frames], return_inverse=True)
-        _, compound = np.unique([f.compound for f in frames], return_inverse=True)
-        numbers = np.concatenate([f.numbers for f in frames])
-        labels = np.column_stack([compound[structure], numbers])
-        kind = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
         bootstrap = Bootstrap(len(groups), n_resamples, seed)
-        return cls(structure, group[structure], kind, bootstrap)
+        return cls(structure, group[structure], kinds(frames), bootstrap)
 
     def score(
         self, y: np.ndarray, prediction: np.ndarray, where: np.ndarray | None = None
@@ -189,6 +185,16 @@ class Scorer:
         """Scores of the atoms of each label (n_atoms,), for instance their domain."""
         present = np.unique(labels[where])
         return {str(x): self.score(y, prediction, where & (labels == x)) for x in present}
+
+
+def kinds(frames: Sequence[Frame]) -> np.ndarray:
+    """Which species of which compound each atom is, as an index, (n_atoms,)."""
+    _, compound = np.unique([frame.compound for frame in frames], return_inverse=True)
+    labels = np.column_stack([
+        np.repeat(compound, [len(frame) for frame in frames]),
+        np.concatenate([frame.numbers for frame in frames]),
+    ])  # fmt: skip
+    return np.unique(labels, axis=0, return_inverse=True)[1].ravel()
 
 
 def estimate(values: np.ndarray, bootstrap: Bootstrap, few: bool) -> Estimate:

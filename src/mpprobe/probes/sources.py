@@ -60,16 +60,11 @@ class Source:
 
 
 def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:  # noqa: E741
-    """The features of order ``l`` of every layer that has some.
-
-    Scalars are the even ones (0e); vectors the odd ones (1o), or 1e where a model without
-    parity (SevenNet) labels its vectors so.
-    """
+    """The features of order ``l`` of every layer that has some, see :func:`probed_blocks`."""
     sources = []
     for t in acts.layers:
-        parity = _parity(acts[t].layer, l)
-        if parity is not None:
-            blocks = tuple(acts[t].blocks(l, parity))
+        blocks = probed_blocks(acts[t].layer, l)
+        if blocks:
             block = "+".join(str(b) for b in blocks)
             sources.append(Source(kind, t, block, _block_rows(acts[t].values, blocks)))
     return sources
@@ -83,10 +78,15 @@ def _block_rows(values: Rows, blocks: tuple[Block, ...]) -> Rows:
     return rows
 
 
-def _parity(layer: Layer, l: int) -> str | None:  # noqa: E741
-    """The parity that a true scalar or vector has in this layer, None if it holds none."""
+def probed_blocks(layer: Layer, l: int) -> tuple[Block, ...]:  # noqa: E741
+    """The blocks of true scalars or vectors in a layer; empty if it holds none.
+
+    Scalars are the even ones (0e); vectors the odd ones (1o), or 1e where a model without
+    parity (SevenNet) labels its vectors so.
+    """
     held = {block.p for block in layer.blocks if block.l == l}
-    return next((p for p in (("e",) if l == 0 else ("o", "e")) if p in held), None)
+    parity = next((p for p in (("e",) if l == 0 else ("o", "e")) if p in held), None)
+    return tuple(block for block in layer.blocks if (block.l, block.p) == (l, parity))
 
 
 def check_layers(potential: Potential | StoredModel, asked: Sequence[int], target: Target) -> None:
@@ -95,7 +95,7 @@ def check_layers(potential: Potential | StoredModel, asked: Sequence[int], targe
     Raises:
         ProbeError: there is nothing to probe.
     """
-    held = [layer.index for layer in potential.layers if _parity(layer, target.l)]
+    held = [layer.index for layer in potential.layers if probed_blocks(layer, target.l)]
     if not set(held) & set(asked):
         layers = ", ".join(str(t) for t in held) or "none"
         raise ProbeError(

@@ -1,0 +1,157 @@
+"""Energies and forces of many structures, batch by batch, of a potential as it is or edited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpprobe.activations.capture import Progress, batch_limit, batches
+from mpprobe.errors import ModelError
+from mpprobe.models.graph import Batch
+from mpprobe.models.hooks import Edit
+from mpprobe.models.potential import Potential
+from mpprobe.structures import Frame
+
+# Gradients are kept for every atom of a batch, so it holds fewer than one for features.
+MAX_ATOMS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a potential gives for some structures, atoms in their order.
+
+    Attributes:
+        energies: eV, (n_frames,).
+        site_energies: eV, (n_atoms,).
+        forces: eV/Å, (n_atoms, 3).
+        features: node features of the layers asked for, after their edits, (n_atoms, layer.dim).
+    """
+
+    energies: np.ndarray
+    site_energies: np.ndarray
+    forces: np.ndarray
+    features: Mapping[int, np.ndarray]
+
+
+class Evaluator:
+    """A potential and some structures, whose graphs are built once for many edits.
+
+    Args:
+        potential: to run.
+        frames: structures.
+        max_atoms: most atoms in one forward pass; a larger structure goes alone.
+
+    Raises:
+        ModelError: an element that the potential doesn't know.
+    """
+
+    def __init__(
+        self, potential: Potential, frames: Sequence[Frame], max_atoms: int | None = None
+    ) -> None:
+        self.potential = potential
+        self.frames = list(frames)
+        self._batches = list(_batches(potential, self.frames, max_atoms))
+
+    def run(
+        self,
+        edits: Mapping[int, Edit] | None = None,
+        layers: Iterable[int] = (),
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Energies, forces and node features of all structures, with edits applied.
+
+        Each edit is called once a batch, so what it does to an atom must not depend on others.
+
+        Raises:
+            ModelError: a result that isn't finite; see also :meth:`Potential.run`.
+        """
+        found, done, total = [], 0, sum(map(len, self.frames))
+        for part, batch in self._batches:
+            found.append(_evaluation(self.potential, part, batch, edits, layers))
+            done += len(batch.positions)
+            if progress is not None:
+                progress(done, total)
+        return _joined(found)
+
+    def features(
+        self, layers: Iterable[int], edits: Mapping[int, Edit] | None = None
+    ) -> dict[int, np.ndarray]:
+        """Node features alone, (n_atoms, layer.dim) each, which stops after the deepest layer."""
+        layers = list(layers)
+        outputs = [
+            self.potential.run(batch, layers, edits, energies=False).features
+            for _, batch in self._batches
+        ]
+        return {t: np.concatenate([o[t].cpu().numpy() for o in outputs]) for t in layers}
+
+
+def evaluate(
+    potential: Potential,
+    frames: Sequence[Frame],
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Energy (eV) and forces (eV/Å, (n_atoms, 3), float64) of each frame; one batch is kept.
+
+    Raises:
+        ModelError: an element the potential doesn't know, or a result that isn't finite.
+    """
+    done, total = 0, sum(map(len, frames))
+    for part, batch in _batches(potential, frames, max_atoms):
+        found = _evaluation(potential, part, batch)
+        ends = np.cumsum([len(frame) for frame in part])[:-1]
+        yield from zip(found.energies.tolist(), np.split(found.forces, ends), strict=True)
+        done += len(found.forces)
+        if progress is not None:
+            progress(done, total)
+
+
+def _batches(
+    potential: Potential, frames: Sequence[Frame], max_atoms: int | None
+) -> Iterator[tuple[list[Frame], Batch]]:
+    limit = batch_limit(potential, max_atoms)
+    if max_atoms is None:
+        limit = min(limit, MAX_ATOMS)
+    for chosen in batches(frames, limit):
+        part = [frames[i] for i in chosen]
+        yield part, potential.batch(part)
+
+
+def _evaluation(
+    potential: Potential,
+    part: Sequence[Frame],
+    batch: Batch,
+    edits: Mapping[int, Edit] | None = None,
+    layers: Iterable[int] = (),
+) -> Evaluation:
+    output = potential.run(batch, layers, edits, forces=True)
+    energies, site, forces = (
+        t.cpu().numpy().astype(np.float64)
+        for t in (output.energies, output.site_energies, output.forces)
+    )
+    _check_finite(potential, part, energies, forces)
+    features = {t: value.cpu().numpy() for t, value in output.features.items()}
+    return Evaluation(energies, site, forces, features)
+
+
+def _check_finite(
+    potential: Potential, part: Sequence[Frame], energies: np.ndarray, forces: np.ndarray
+) -> None:
+    ends = np.cumsum([len(frame) for frame in part])[:-1]
+    for frame, energy, force in zip(part, energies, np.split(forces, ends), strict=True):
+        if not (np.isfinite(energy) and np.isfinite(force).all()):
+            raise ModelError(
+                f"{frame.source}: {potential.name} gives an energy or force that isn't finite; "
+                "check the structure, or try --dtype float64"
+            )
+
+
+def _joined(parts: Sequence[Evaluation]) -> Evaluation:
+    energies, site, forces = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("energies", "site_energies", "forces")
+    )
+    features = {t: np.concatenate([part.features[t] for part in parts]) for t in parts[0].features}
+    return Evaluation(energies, site, forces, features)

@@ -1,0 +1,158 @@
+"""What an edit does to forces and energies, domain by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpprobe.activations.evaluate import Evaluation
+from mpprobe.errors import StructureError, TargetError
+from mpprobe.probes.scores import MIN_GROUPS, Bootstrap, estimate, totals_by_group
+from mpprobe.structures import Frame
+from mpprobe.targets.charges import formal_charges
+from mpprobe.targets.electrostatics import site_field
+from mpprobe.targets.reference import reference_of
+
+#: Measures of an effect and their units.
+MEASURES = {
+    "change": "eV/Å",
+    "relative_change": "",
+    "mae_before": "eV/Å",
+    "mae_after": "eV/Å",
+    "mae_change": "eV/Å",
+    "energy_change": "meV/atom",
+    "coulomb_slope": "",
+    "coulomb_correlation": "",
+}
+#: Those for which either sign is as far from nothing.
+SIGNED = ("coulomb_slope", "coulomb_correlation")
+#: Subsets of the structures besides their domains.
+IN_DOMAIN, OUT_OF_DOMAIN, ALL = "in domain", "out of domain", "all"
+
+
+class Effects:
+    """Compares a potential's edited forces with its own, with a reference and with point charges.
+
+    Measures, over the structures of a domain:
+
+    - ``change``: mean |ΔF| over components; ``relative_change``: its root mean square over that
+      of the unedited forces.
+    - ``mae_before``, ``mae_after``, ``mae_change``: of the forces against the reference; NaN
+      without one.
+    - ``energy_change``: mean |ΔE| an atom over structures.
+    - ``coulomb_slope``, ``coulomb_correlation``: of ΔF against the forces F_C between formal point
+      charges, Σ ΔF·F_C / Σ F_C² and Σ ΔF·F_C / √(Σ ΔF² Σ F_C²); NaN without formal charges.
+
+    Args:
+        frames: the structures.
+        unedited: what the potential gives for them.
+        in_domain: names of the domains that are in domain.
+        n_resamples, seed: of the bootstrap over groups of structures behind intervals.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        unedited: Evaluation,
+        *,
+        in_domain: Sequence[str],
+        n_resamples: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.unedited = unedited
+        self.sizes = np.array([len(frame) for frame in frames])
+        self.reference = _or_none(lambda: np.concatenate([reference_of(f).forces for f in frames]))
+        self.coulomb = _or_none(lambda: np.concatenate([_coulomb(f) for f in frames]))
+        domain = np.array([frame.domain for frame in frames])
+        inside = np.isin(domain, in_domain)
+        subsets = {name: domain == name for name in dict.fromkeys(domain.tolist())}
+        if inside.any() and not inside.all():
+            subsets |= {IN_DOMAIN: inside, OUT_OF_DOMAIN: ~inside}
+        self.subsets = {**subsets, ALL: np.full(len(frames), True)}
+        groups, self._group = np.unique([frame.group for frame in frames], return_inverse=True)
+        self._bootstrap = Bootstrap(len(groups), n_resamples, seed)
+
+    def rows(self, edited: Evaluation) -> list[dict]:
+        """For each domain: ``domain``, ``n_structures``, ``n_atoms`` and every measure."""
+        sums = self._sums(edited)
+        return [
+            {
+                "domain": name,
+                "n_structures": int(chosen.sum()),
+                "n_atoms": int(self.sizes[chosen].sum()),
+                **{
+                    k: float(v[0])
+                    for k, v in _measures(sums[:, chosen].sum(axis=1)[:, None]).items()
+                },
+            }
+            for name, chosen in self.subsets.items()
+        ]
+
+    def intervals(self, edited: Evaluation) -> dict[str, dict[str, tuple[float, float]]]:
+        """95 % intervals of every measure by domain, from resampled groups of structures."""
+        sums, found = self._sums(edited), {}
+        for name, chosen in self.subsets.items():
+            group = self._group[chosen]
+            few = len(np.unique(group)) < MIN_GROUPS
+            totals = totals_by_group(sums[:, chosen], group, self._bootstrap)
+            found[name] = {
+                measure: estimate(values, self._bootstrap, few).interval()
+                for measure, values in _measures(totals).items()
+            }
+        return found
+
+    def _sums(self, edited: Evaluation) -> np.ndarray:
+        """Of each structure, (len(_SUMS), n_structures); NaN where there is nothing to compare."""
+        before, change = self.unedited.forces, edited.forces - self.unedited.forces
+        nothing = np.full(len(before), np.nan)
+        errors = [nothing, nothing]
+        if self.reference is not None:
+            errors = [np.abs(f - self.reference).sum(axis=1) for f in (before, edited.forces)]
+        along = [nothing, nothing]
+        if self.coulomb is not None:
+            along = [(change * self.coulomb).sum(axis=1), (self.coulomb**2).sum(axis=1)]
+        by_atom = [
+            np.abs(change).sum(axis=1), (change**2).sum(axis=1), (before**2).sum(axis=1),
+            np.full(len(before), 3.0), *errors, *along,
+        ]  # fmt: skip
+        frame = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        sums = [np.bincount(frame, weights=w, minlength=len(self.sizes)) for w in by_atom]
+        energy = np.abs(edited.energies - self.unedited.energies) / self.sizes
+        return np.stack([*sums, energy, np.ones(len(energy))])
+
+
+# Sums over a structure from which all measures are made.
+_SUMS = ("absolute", "square", "own", "components", "before", "after", "product", "coulomb",
+         "energy", "structures")  # fmt: skip
+
+
+def _measures(totals: np.ndarray) -> dict[str, np.ndarray]:
+    """From totals, (len(_SUMS), n), each measure of shape (n,)."""
+    t = dict(zip(_SUMS, totals, strict=True))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        before, after = t["before"] / t["components"], t["after"] / t["components"]
+        return {
+            "change": t["absolute"] / t["components"],
+            "relative_change": np.sqrt(t["square"] / t["own"]),
+            "mae_before": before,
+            "mae_after": after,
+            "mae_change": after - before,
+            "energy_change": 1000 * t["energy"] / t["structures"],
+            "coulomb_slope": t["product"] / t["coulomb"],
+            "coulomb_correlation": t["product"] / np.sqrt(t["square"] * t["coulomb"]),
+        }
+
+
+def _coulomb(frame: Frame) -> np.ndarray:
+    """Forces between formal point charges, eV/Å."""
+    charges = formal_charges(frame)
+    return charges[:, None] * site_field(frame, charges)
+
+
+def _or_none(make):
+    """What ``make`` gives, or None where the structures can't supply it."""
+    try:
+        return make()
+    except (StructureError, TargetError):
+        return None

@@ -1,0 +1,287 @@
+"""Does a model use what a probe reads? Its forces without it, beside those without other things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+
+from mpprobe.activations import parse_layers
+from mpprobe.activations.evaluate import Evaluation, Evaluator
+from mpprobe.errors import InterventionError
+from mpprobe.interventions.concepts import PARTS, concept_of, species_columns
+from mpprobe.interventions.effects import MEASURES, SIGNED, Effects
+from mpprobe.interventions.erase import (
+    Erasure,
+    Whitening,
+    block_columns,
+    block_rows,
+    fit_erasure,
+    random_erasures,
+)
+from mpprobe.models.potential import Potential
+from mpprobe.probes import Settings, make_split
+from mpprobe.probes.crossfit import cross_predict
+from mpprobe.probes.scores import Scorer
+from mpprobe.probes.sources import probed_blocks
+from mpprobe.provenance import structures_sha256, versions
+from mpprobe.structures import Frame, as_frames, check
+from mpprobe.targets import Target, get_target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Called with what is done, how much of it, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+#: The models and the edits, as the tables call them.
+TRAINED, RANDOM_WEIGHTS = "trained", "random weights"
+TARGET, RANDOM, SPECIES = "target", "random subspace", "species means"
+#: Fewest random subspaces that an effect is compared with.
+MIN_DRAWS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Erasing:
+    """What erasing a target did.
+
+    Attributes:
+        effects: a row for each model (``trained``, ``random weights``), edit (``target``,
+            ``random subspace``, ``species means``), draw and domain, with the measures of
+            :data:`mpprobe.interventions.effects.MEASURES`.
+        summary: a row for each model, domain and measure of the target's erasure: ``value``, its
+            95 % interval over structures ``low`` and ``high``, the ``median``, ``lowest`` and
+            ``highest`` of the random subspaces, and ``p``, the share of values (this one among
+            them) that are at least as large (in size, for those of either sign).
+        erasures: a row for each model, edit but the random ones, and layer: ``rank``, ``removed``
+            (share of the block's variance), and R² of a linear map on the same structures before
+            and after, ``r2_before`` and ``r2_after``.
+        decoding: a row for each model and layer from the first erased one: the score of a probe,
+            held out by structure, of features ``before`` and ``after``, with intervals; R² within
+            species, for vectors R².
+        provenance: versions, settings, hashes of model and structures.
+    """
+
+    effects: pd.DataFrame
+    summary: pd.DataFrame
+    erasures: pd.DataFrame
+    decoding: pd.DataFrame
+    provenance: dict
+
+
+def erase(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    *,
+    layers: int | str | Iterable[int | str],
+    target: str = "potential",
+    part: str = "within",
+    draws: int = MIN_DRAWS,
+    random_weights: bool = True,
+    settings: Settings | None = None,
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
+) -> Erasing:
+    """Take out of the node features all that a linear map reads of a target, and run the rest.
+
+    With several layers they are erased together, each on what the erasures before it have left,
+    so that no later layer can repair what an earlier one has lost. Beside it stand random
+    subspaces of the same rank that take away the same share of the variance, the species means,
+    and the same done to the architecture with random weights.
+
+    Args:
+        potential: from :func:`mpprobe.load`.
+        structures: on which erasures are fitted and felt; with reference forces, if their error
+            is to be compared.
+        layers: ``all`` that hold features of the target's order, an index, or several.
+        target: what is erased, see :func:`mpprobe.targets.target_names`.
+        part: of the target, see :data:`mpprobe.interventions.concepts.PARTS`.
+        draws: random subspaces, 20 or more.
+        random_weights: also the architecture with random weights.
+        settings: folds of the refitted probes, resamples, seed, which domains are in domain.
+        max_atoms: most atoms in one forward pass.
+        progress: called as the work goes on.
+
+    Raises:
+        InterventionError: fewer draws, no such part, a layer without features of the target's
+            order, or nothing to erase.
+        MPProbeError: a structure, layer or target that can't be used.
+    """
+    settings = settings or Settings()
+    if draws < MIN_DRAWS:
+        raise InterventionError(f"{draws} draws: give at least {MIN_DRAWS}, or p says too little")
+    frames = as_frames(structures)
+    if not frames:
+        raise InterventionError("nothing to erase from: give structures")
+    check(frames, species=potential.species, cutoff=potential.cutoff)
+    found = get_target(target, frames)
+    chosen = erased_layers(potential, layers, found)
+    concept = concept_of(found, frames, potential.cutoff, part)
+    models = {TRAINED: potential}
+    if random_weights and "random_weights_seed" not in potential.provenance:
+        models[RANDOM_WEIGHTS] = potential.randomised(settings.seed)
+    work = _Work(frames, found, concept, chosen, draws, settings, max_atoms, progress or _silent)
+    for name, model in models.items():
+        work.model(name, model)
+    return work.result({
+        "model": {"name": potential.name, **potential.provenance},
+        "target": found.name, "part": part, "part_is": PARTS[part],
+        "layers": list(chosen), "draws": draws, "settings": asdict(settings),
+        "structures_sha256": structures_sha256(frames), "versions": versions(),
+    })  # fmt: skip
+
+
+def erased_layers(
+    potential: Potential, layers: int | str | Iterable[int | str], target: Target
+) -> tuple[int, ...]:
+    """The layers to edit, ascending; ``all`` passes over those without features of that order.
+
+    Raises:
+        InterventionError: a layer asked for by its index holds none.
+    """
+    held = [layer.index for layer in potential.layers if probed_blocks(layer, target.l)]
+    if isinstance(layers, str) and layers.lower() == "all":
+        return tuple(held)
+    chosen = parse_layers(potential, layers)
+    for index in set(chosen) - set(held):
+        block_columns(potential.layer(index), target.l)  # says what is missing
+    return chosen
+
+
+class _Work:
+    """One study: what is fixed, and the rows it gathers."""
+
+    def __init__(self, frames, target, concept, layers, draws, settings, max_atoms, progress):
+        self.frames: list[Frame] = frames
+        self.target: Target = target
+        self.concept: np.ndarray = concept
+        self.layers: tuple[int, ...] = layers
+        self.draws: int = draws
+        self.settings: Settings = settings
+        self.max_atoms: int | None = max_atoms
+        self.progress: Progress = progress
+        self.split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
+        self.scorer = Scorer.from_frames(
+            frames, n_resamples=settings.n_resamples, seed=settings.seed
+        )
+        self.effects: list[dict] = []
+        self.summary: list[dict] = []
+        self.erasures: list[dict] = []
+        self.decoding: list[dict] = []
+
+    def model(self, name: str, potential: Potential) -> None:
+        """Every edit of one model."""
+        evaluator = Evaluator(potential, self.frames, self.max_atoms)
+        later = [t.index for t in potential.layers[self.layers[0] :]
+                 if probed_blocks(t, self.target.l)]  # fmt: skip
+        unedited = evaluator.run(layers=later)
+        effects = Effects(
+            self.frames, unedited, in_domain=self.settings.in_domain,
+            n_resamples=self.settings.n_resamples, seed=self.settings.seed,
+        )  # fmt: skip
+        edits = self._fit(name, TARGET, evaluator, self.concept)
+        edited = evaluator.run(edits, layers=later)
+        own = self._keep(name, TARGET, effects, edited)
+        if self.target.l == 0:
+            means = self._fit(name, SPECIES, evaluator, species_columns(self.frames))
+            self._keep(name, SPECIES, effects, evaluator.run(means))
+        drawn = self._random(name, potential, evaluator, unedited, edits, effects)
+        self._summarise(name, own, drawn, effects.intervals(edited))
+        self._decode(name, potential, later, unedited, edited)
+
+    def _fit(
+        self, name: str, edit: str, evaluator: Evaluator, concept: np.ndarray
+    ) -> dict[int, Erasure]:
+        """Layer by layer, each on the features that the erasures before it leave."""
+        edits: dict[int, Erasure] = {}
+        for layer in self.layers:
+            columns = block_columns(evaluator.potential.layer(layer), self.target.l)
+            x = block_rows(evaluator.features([layer], edits)[layer], columns)
+            edits[layer] = fit_erasure(layer, columns, x, concept)
+            self.erasures.append({
+                "model": name, "edit": edit, "layer": layer, "rank": edits[layer].rank,
+                "removed": Whitening.of(x).removed(edits[layer]),
+                "r2_before": linear_r2(x, concept),
+                "r2_after": linear_r2(edits[layer].apply(x), concept),
+            })  # fmt: skip
+        return edits
+
+    def _random(self, name, potential, evaluator, unedited, edits, effects) -> list[list[dict]]:
+        seeds = np.random.SeedSequence(self.settings.seed).spawn(len(edits))
+        drawn = {}
+        for (layer, erasure), seed in zip(edits.items(), seeds, strict=True):
+            x = block_rows(unedited.features[layer], erasure.columns)
+            drawn[layer] = random_erasures(erasure, Whitening.of(x), self.draws, seed)
+        rows = []
+        for k in range(self.draws):
+            edited = evaluator.run({layer: drawn[layer][k] for layer in drawn})
+            rows.append(self._keep(name, RANDOM, effects, edited, draw=k))
+            self.progress(f"random subspaces in {potential.name}", k + 1, self.draws)
+        return rows
+
+    def _keep(
+        self, name: str, edit: str, effects: Effects, edited: Evaluation, draw: int | None = None
+    ) -> list[dict]:
+        rows = [{"model": name, "edit": edit, "draw": draw, **row} for row in effects.rows(edited)]
+        self.effects += rows
+        return rows
+
+    def _summarise(self, name, own, drawn, intervals) -> None:
+        for i, row in enumerate(own):
+            for measure in MEASURES:
+                if measure == "mae_before" or not np.isfinite(row[measure]):
+                    continue
+                values = np.array([draw[i][measure] for draw in drawn])
+                low, high = intervals[row["domain"]][measure]
+                size = np.abs if measure in SIGNED else np.asarray
+                self.summary.append({
+                    "model": name, "domain": row["domain"], "n_structures": row["n_structures"],
+                    "measure": measure, "value": row[measure], "low": low, "high": high,
+                    "median": np.median(values), "lowest": values.min(), "highest": values.max(),
+                    "p": (1 + (size(values) >= size(row[measure])).sum()) / (1 + len(values)),
+                })  # fmt: skip
+
+    def _decode(self, name, potential, later, unedited, edited) -> None:
+        """How well the target itself is read from each layer, before and after."""
+        y = np.concatenate(self.target.values(self.frames, potential.cutoff))
+        for layer in later:
+            columns = block_columns(potential.layer(layer), self.target.l)
+            row = {"model": name, "layer": layer, "erased": layer in self.layers}
+            for when, run in (("before", unedited), ("after", edited)):
+                x = block_rows(run.features[layer], columns)
+                fit = cross_predict(x if self.target.l else x[:, :, 0], y[..., None], self.split)
+                scores = self.scorer.score(y, fit.predictions[..., 0], fit.scored)
+                score = scores.r2 if self.target.l else scores.r2_within
+                low, high = score.interval()
+                row |= {when: score.value, f"{when}_low": low, f"{when}_high": high}
+            self.decoding.append(row)
+
+    def result(self, provenance: dict) -> Erasing:
+        import pandas as pd
+
+        tables = (self.effects, self.summary, self.erasures, self.decoding)
+        return Erasing(*(pd.DataFrame(rows) for rows in tables), provenance)
+
+
+def linear_r2(x: np.ndarray, concept: np.ndarray) -> float:
+    """R² of the best linear map from features (n, C, 2l + 1) to the concept, on these rows.
+
+    With a bias for scalars, without for vectors. Directions in which the features vary by
+    rounding only, as after an erasure, are left out. The mean over the concept's columns.
+    """
+    rows = np.swapaxes(x, 1, 2).reshape(-1, x.shape[1])
+    y = concept.reshape(-1, concept.shape[-1])
+    if x.shape[2] == 1:
+        rows, y = rows - rows.mean(axis=0), y - y.mean(axis=0)
+    y = y[:, (y**2).sum(axis=0) > 0]
+    values, vectors = np.linalg.eigh(rows.T @ rows)
+    scores = (rows @ vectors)[:, values > 1e-10 * values[-1]]
+    scores /= np.linalg.norm(scores, axis=0)
+    return float((((scores.T @ y) ** 2).sum(axis=0) / (y**2).sum(axis=0)).mean())
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass

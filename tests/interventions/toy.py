@@ -1,0 +1,81 @@
+"""A potential whose energy is known to depend on one direction of its features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mpprobe.models.hooks import Tap
+from mpprobe.models.potential import Potential
+
+SCALARS, VECTORS, CUTOFF = 6, 4, 5.0
+
+
+class Describe(torch.nn.Module):
+    """Gaussians of the distances to the neighbours, and unit vectors, summed with a sign."""
+
+    def forward(self, batch) -> torch.Tensor:
+        start, end = batch.edge_index
+        vectors = batch.edge_vectors()
+        length = vectors.norm(dim=1, keepdim=True)
+        fade = 0.5 * (1 + torch.cos(np.pi * length / CUTOFF))
+        sign = 1 - 2 * (batch.numbers[end] == 17).to(length)[:, None]
+
+        def gaussians(n):
+            centres = torch.linspace(2.0, 4.5, n).to(length)
+            return sign * fade * torch.exp(-((length - centres) ** 2) / 0.5)
+
+        scalars = torch.zeros(batch.n_atoms, SCALARS).to(length)
+        scalars = scalars.index_add(0, start, gaussians(SCALARS))
+        terms = gaussians(VECTORS)[:, :, None] * (vectors / length)[:, None]
+        summed = torch.zeros(batch.n_atoms, VECTORS, 3).to(length).index_add(0, start, terms)
+        return torch.cat([scalars, summed.flatten(1)], dim=1)
+
+
+class Toy(Potential):
+    """E_i = a·s_i + |Σ_c b_c v_ic|² of scalars s and vectors v."""
+
+    family = "toy"
+
+    def __init__(self, scalar, vector) -> None:
+        self.scalar = torch.as_tensor(np.asarray(scalar, dtype=np.float64))
+        self.vector = torch.as_tensor(np.asarray(vector, dtype=np.float64))
+        super().__init__(
+            "toy", Describe(), cutoff=CUTOFF, species=[11, 17],
+            irreps=["1x0e", f"{SCALARS}x0e+{VECTORS}x1o"],
+            device=torch.device("cpu"), dtype=torch.float64, provenance={},
+        )  # fmt: skip
+
+    def _tap(self, layer: int) -> Tap:
+        return Tap(self.module, lambda x: x, lambda x, new: new)
+
+    def _site_energies(self, batch):
+        x = self.module(batch)
+        vectors = x[:, SCALARS:].reshape(len(x), VECTORS, 3)
+        along = torch.einsum("c,ncm->nm", self.vector, vectors)
+        return x[:, :SCALARS] @ self.scalar + (along**2).sum(dim=1)
+
+    def randomised(self, seed: int = 0) -> Toy:
+        rng = np.random.default_rng(seed)
+        twin = Toy(rng.normal(size=SCALARS), rng.normal(size=VECTORS))
+        twin.provenance["random_weights_seed"] = str(seed)
+        return twin
+
+
+def rattled(n: int = 8, seed: int = 0):
+    """Crystals, and slabs of them, without symmetry."""
+    from ase.build import bulk
+
+    from mpprobe.structures import Frame
+
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(n):
+        atoms = bulk("NaCl", "rocksalt", a=5.6 + 0.1 * rng.random(), cubic=True)
+        atoms.positions += rng.normal(scale=0.12, size=atoms.positions.shape)
+        if k % 2:
+            atoms.pbc = (True, True, False)
+        atoms.arrays["charge_formal"] = np.where(atoms.numbers == 11, 1.0, -1.0)
+        atoms.info["domain"] = "surface" if k % 2 else "bulk"
+        frames.append(Frame.from_atoms(atoms, f"toy@{k}"))
+    return frames
