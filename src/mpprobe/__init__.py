@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Activations": "mpprobe.activations",
     "Batch": "mpprobe.models.graph",
+    "Erasing": "mpprobe.interventions",
     "ForceErrors": "mpprobe.explain",
     "Frame": "mpprobe.structures",
     "MPProbeError": "mpprobe.errors",
@@ -35,6 +36,7 @@ _HOME = {
     "by_part": "mpprobe.explain",
     "check_potential": "mpprobe.testing",
     "dask_executor": "mpprobe.scale",
+    "erase": "mpprobe.interventions",
     "extract": "mpprobe.activations",
     "force_errors": "mpprobe.explain",
     "get_target": "mpprobe.targets",
@@ -50,6 +52,7 @@ _HOME = {
     "register_target": "mpprobe.targets",
     "stream": "mpprobe.activations",
     "target_names": "mpprobe.targets",
+    "write_erasing": "mpprobe.report.erasing",
     "write_force_errors": "mpprobe.report.domains",
     "write_nonlocal_forces": "mpprobe.report.nonlocal_forces",
     "write_study": "mpprobe.report.files",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mpprobe import __version__
+from mpprobe.cli.erase import erase
 from mpprobe.cli.extract import extract
 from mpprobe.cli.merge import merge
 from mpprobe.cli.models import models
@@ -42,6 +43,7 @@ def _main(
 
 
 app.command()(probe)
+app.command()(erase)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.command()(extract)

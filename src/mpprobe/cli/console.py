@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from rich.console import Console
 
@@ -25,6 +26,28 @@ def note(message: str, quiet: bool) -> None:
     """A line on stderr, unless ``quiet``."""
     if not quiet:
         print(message, file=sys.stderr)
+
+
+def show(results: dict[str, Any], tables: Iterable, legend: str, as_json: bool) -> None:
+    """Results on stdout: all of them as JSON, or the tables, how to read them, the readings.
+
+    Args:
+        results: plain data, with ``readings`` a list of lines.
+        tables: what Rich can print.
+        legend: one paragraph.
+        as_json: which of the two.
+    """
+    if as_json:
+        from mpprobe.report.files import json_text
+
+        print(json_text(results))
+        return
+    console = stdout()
+    for table in tables:
+        console.print(table)
+    console.print(legend, style="dim")
+    for line in results["readings"]:
+        console.print(f"• {line}", soft_wrap=True)
 
 
 @contextlib.contextmanager

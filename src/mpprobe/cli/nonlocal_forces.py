@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mpprobe.cli import options
-from mpprobe.cli.console import note, progress, stdout
+from mpprobe.cli.console import note, progress, show
 
 
 def nonlocal_forces(
@@ -73,33 +72,17 @@ def nonlocal_forces(
         found = compare(potentials, frames, charges=charges, max_atoms=max_atoms, progress=report)
     distances = by_distance(found, n_resamples=resamples, seed=seed)
     parts = by_part(found, n_resamples=resamples, seed=seed)
-    _print((found, distances, parts), as_json)
-    from mpprobe.report.nonlocal_forces import write_nonlocal_forces
+    from mpprobe.report.nonlocal_forces import (
+        LEGEND,
+        nonlocal_results,
+        nonlocal_tables,
+        write_nonlocal_forces,
+    )
 
+    result = found, distances, parts
+    show(nonlocal_results(*result), nonlocal_tables(*result), LEGEND, as_json)
     files = write_nonlocal_forces(
-        found, distances, parts, output, overwrite=overwrite,
+        *result, output, overwrite=overwrite,
         configuration=options.effective_config(context),
     )  # fmt: skip
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
-
-
-def _print(result: Sequence, as_json: bool) -> None:
-    """The tables and what they say, or all of it as JSON."""
-    from mpprobe.report.nonlocal_forces import (
-        LEGEND,
-        nonlocal_readings,
-        nonlocal_results,
-        nonlocal_tables,
-    )
-
-    if as_json:
-        from mpprobe.report.files import json_text
-
-        typer.echo(json_text(nonlocal_results(*result)))
-        return
-    console = stdout()
-    for table in nonlocal_tables(*result):
-        console.print(table)
-    console.print(LEGEND, style="dim")
-    for line in nonlocal_readings(*result):
-        console.print(f"• {line}", soft_wrap=True)

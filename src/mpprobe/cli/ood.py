@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mpprobe.cli import options
-from mpprobe.cli.console import note, progress, stdout
+from mpprobe.cli.console import note, progress, show
 
 
 def ood(
@@ -69,27 +69,12 @@ def ood(
             potentials, frames, forces=forces, energy=energy, max_atoms=max_atoms, progress=report
         )
     summary = by_domain(errors, n_resamples=resamples, seed=seed)
-    _print(errors, summary, as_json)
-    from mpprobe.report.domains import write_force_errors
+    from mpprobe.report.domains import LEGEND, domain_results, domain_table, write_force_errors
+
+    show(domain_results(errors, summary), [domain_table(summary)], LEGEND, as_json)
 
     files = write_force_errors(
         errors, summary, output, overwrite=overwrite,
         configuration=options.effective_config(context),
     )  # fmt: skip
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
-
-
-def _print(errors, summary, as_json: bool) -> None:
-    """The table and a line a model, or everything by domain as JSON."""
-    from mpprobe.report.domains import LEGEND, domain_readings, domain_results, domain_table
-
-    if as_json:
-        from mpprobe.report.files import json_text
-
-        typer.echo(json_text(domain_results(errors, summary)))
-        return
-    console = stdout()
-    console.print(domain_table(summary))
-    console.print(LEGEND, style="dim")
-    for line in domain_readings(summary):
-        console.print(f"• {line}", soft_wrap=True)

@@ -176,6 +176,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result
 Seed = Annotated[
     int, typer.Option(min=0, help="Of splits, resamples, shuffles and random weights.")
 ]
+Folds = Annotated[int, typer.Option(min=2, help="Folds of every split.")]
+InDomain = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME", help="Domains taken as in domain: --split domain trains there. Repeatable."
+    ),
+]
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many structures, spread over domains.")

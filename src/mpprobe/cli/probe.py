@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mpprobe.cli import options
-from mpprobe.cli.console import note, progress, stdout
+from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import choose_executor, choose_store, chosen_executor
 
 
@@ -32,12 +32,9 @@ def probe(
     structures: options.Structures = ["ionic"],  # noqa: B006
     label: options.Labels = None,
     limit: options.Limit = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of every split.")] = 5,
+    folds: options.Folds = 5,
     resamples: options.Resamples = 1000,
-    in_domain: Annotated[
-        list[str],
-        typer.Option(metavar="NAME", help="Domains that --split domain trains on. Repeatable."),
-    ] = ["bulk", "strained"],  # noqa: B006
+    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -100,8 +97,10 @@ def probe(
         progress(show_progress, quiet) as report,
     ):
         study = plan.run(max_atoms=max_atoms, progress=report, **workplace)
-    _print(study, as_json, verbose)
-    from mpprobe.report.files import write_study
+    from mpprobe.report.files import results, write_study
+    from mpprobe.report.terminal import LEGEND, study_tables
+
+    show(results(study), study_tables(study, by_domain=verbose), LEGEND, as_json)
 
     files = write_study(
         study, output, overwrite=overwrite, configuration=options.effective_config(context)
@@ -129,20 +128,3 @@ def _stored(plan) -> Iterator[str]:
     yield f"features from {plan.store.folder}, stored as {dtype}{rounded}"
     if len(plan.store.kinds) == 1 and "random_weights_seed" not in plan.model.provenance:
         yield "the store has no features of random weights: that control is absent from the tables"
-
-
-def _print(study, as_json: bool, verbose: bool) -> None:
-    """The tables and the one-line readings, or the whole study as JSON."""
-    from mpprobe.report.files import json_text, results
-    from mpprobe.report.readings import readings
-    from mpprobe.report.terminal import LEGEND, study_tables
-
-    if as_json:
-        typer.echo(json_text(results(study)))
-        return
-    console = stdout()
-    for table in study_tables(study, by_domain=verbose):
-        console.print(table)
-    console.print(LEGEND, style="dim")
-    for line in readings(study):
-        console.print(f"• {line}", soft_wrap=True)

@@ -10,18 +10,20 @@ from mpprobe.interventions.erase import (
     fit_erasure,
     random_erasures,
 )
-from mpprobe.interventions.erasing import Erasing, erase
+from mpprobe.interventions.erasing import Erasing, ErasingPlan, erase, make_erasing
 
 __all__ = [
     "MEASURES",
     "PARTS",
     "Effects",
     "Erasing",
+    "ErasingPlan",
     "Erasure",
     "Whitening",
     "block_columns",
     "block_rows",
     "erase",
     "fit_erasure",
+    "make_erasing",
     "random_erasures",
 ]

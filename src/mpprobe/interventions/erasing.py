@@ -27,6 +27,7 @@ from mpprobe.probes import Settings, make_split
 from mpprobe.probes.crossfit import cross_predict
 from mpprobe.probes.scores import Scorer
 from mpprobe.probes.sources import probed_blocks
+from mpprobe.probes.splits import Split
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import Target, get_target
@@ -110,85 +111,142 @@ def erase(
             order, or nothing to erase.
         MPProbeError: a structure, layer or target that can't be used.
     """
+    plan = make_erasing(
+        potential, structures, layers=layers, target=target, part=part, draws=draws,
+        random_weights=random_weights, settings=settings,
+    )  # fmt: skip
+    return plan.run(max_atoms=max_atoms, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class ErasingPlan:
+    """An erasure whose input has been checked, ready to :meth:`run`.
+
+    Attributes:
+        potential, frames, layers, target, part, draws, random_weights, settings: what will be
+            erased, and how.
+        concept: the target's columns, see :func:`concept_of`.
+        split: by structure, of the refitted probes.
+    """
+
+    potential: Potential
+    frames: list[Frame]
+    layers: tuple[int, ...]
+    target: Target
+    part: str
+    draws: int
+    random_weights: bool
+    settings: Settings
+    concept: np.ndarray
+    split: Split
+
+    def run(self, *, max_atoms: int | None = None, progress: Progress | None = None) -> Erasing:
+        """Do it; arguments and errors as in :func:`erase`."""
+        models = {TRAINED: self.potential}
+        if self.random_weights and "random_weights_seed" not in self.potential.provenance:
+            models[RANDOM_WEIGHTS] = self.potential.randomised(self.settings.seed)
+        work = _Work(self, progress or _silent)
+        for name, model in models.items():
+            work.model(name, Evaluator(model, self.frames, max_atoms))
+        return work.result()
+
+    @property
+    def provenance(self) -> dict:
+        """What identifies the result."""
+        return {
+            "model": {"name": self.potential.name, **self.potential.provenance},
+            "target": self.target.name,
+            "target_l": self.target.l,
+            "part": self.part,
+            "part_is": PARTS[self.part],
+            "layers": list(self.layers),
+            "draws": self.draws,
+            "settings": asdict(self.settings),
+            "structures_sha256": structures_sha256(self.frames),
+            "versions": versions(),
+        }
+
+
+def make_erasing(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    *,
+    layers: int | str | Iterable[int | str],
+    target: str = "potential",
+    part: str = "within",
+    draws: int = MIN_DRAWS,
+    random_weights: bool = True,
+    settings: Settings | None = None,
+) -> ErasingPlan:
+    """Check everything that :func:`erase` is given, before any work is done.
+
+    Arguments and errors as in :func:`erase`.
+    """
     settings = settings or Settings()
     if draws < MIN_DRAWS:
         raise InterventionError(f"{draws} draws: give at least {MIN_DRAWS}, or p says too little")
     frames = as_frames(structures)
     if not frames:
         raise InterventionError("nothing to erase from: give structures")
-    check(frames, species=potential.species, cutoff=potential.cutoff)
     found = get_target(target, frames)
-    chosen = erased_layers(potential, layers, found)
+    chosen = erased_layers(potential, layers, found, part)
+    check(frames, species=potential.species, cutoff=potential.cutoff)
     concept = concept_of(found, frames, potential.cutoff, part)
-    models = {TRAINED: potential}
-    if random_weights and "random_weights_seed" not in potential.provenance:
-        models[RANDOM_WEIGHTS] = potential.randomised(settings.seed)
-    work = _Work(frames, found, concept, chosen, draws, settings, max_atoms, progress or _silent)
-    for name, model in models.items():
-        work.model(name, model)
-    return work.result({
-        "model": {"name": potential.name, **potential.provenance},
-        "target": found.name, "part": part, "part_is": PARTS[part],
-        "layers": list(chosen), "draws": draws, "settings": asdict(settings),
-        "structures_sha256": structures_sha256(frames), "versions": versions(),
-    })  # fmt: skip
+    split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
+    return ErasingPlan(
+        potential, frames, chosen, found, part, draws, random_weights, settings, concept, split
+    )
 
 
 def erased_layers(
-    potential: Potential, layers: int | str | Iterable[int | str], target: Target
+    potential: Potential, layers: int | str | Iterable[int | str], target: Target, part: str
 ) -> tuple[int, ...]:
-    """The layers to edit, ascending; ``all`` passes over those without features of that order.
+    """The layers to edit, ascending.
+
+    ``all`` passes over those without features of the target's order, and over layer 0 unless the
+    whole target is asked for: the species tell nothing of what is left within them.
 
     Raises:
         InterventionError: a layer asked for by its index holds none.
     """
     held = [layer.index for layer in potential.layers if probed_blocks(layer, target.l)]
-    if isinstance(layers, str) and layers.lower() == "all":
-        return tuple(held)
-    chosen = parse_layers(potential, layers)
+    everything = [layers] if isinstance(layers, (str, int)) else list(layers)
+    if [str(layer).lower() for layer in everything] == ["all"]:
+        return tuple(t for t in held if t > 0 or part == "whole")
+    chosen = parse_layers(potential, everything)
     for index in set(chosen) - set(held):
         block_columns(potential.layer(index), target.l)  # says what is missing
     return chosen
 
 
 class _Work:
-    """One study: what is fixed, and the rows it gathers."""
+    """One erasure in every model, and the rows it gathers."""
 
-    def __init__(self, frames, target, concept, layers, draws, settings, max_atoms, progress):
-        self.frames: list[Frame] = frames
-        self.target: Target = target
-        self.concept: np.ndarray = concept
-        self.layers: tuple[int, ...] = layers
-        self.draws: int = draws
-        self.settings: Settings = settings
-        self.max_atoms: int | None = max_atoms
-        self.progress: Progress = progress
-        self.split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
-        self.scorer = Scorer.from_frames(
-            frames, n_resamples=settings.n_resamples, seed=settings.seed
-        )
+    def __init__(self, plan: ErasingPlan, progress: Progress) -> None:
+        self.plan = plan
+        self.progress = progress
+        self.order = plan.target.l
+        self.sampling = {"n_resamples": plan.settings.n_resamples, "seed": plan.settings.seed}
         self.effects: list[dict] = []
         self.summary: list[dict] = []
         self.erasures: list[dict] = []
         self.decoding: list[dict] = []
 
-    def model(self, name: str, potential: Potential) -> None:
+    def model(self, name: str, evaluator: Evaluator) -> None:
         """Every edit of one model."""
-        evaluator = Evaluator(potential, self.frames, self.max_atoms)
-        later = [t.index for t in potential.layers[self.layers[0] :]
-                 if probed_blocks(t, self.target.l)]  # fmt: skip
+        plan, potential = self.plan, evaluator.potential
+        later = [
+            t.index for t in potential.layers[plan.layers[0] :] if probed_blocks(t, self.order)
+        ]
         unedited = evaluator.run(layers=later)
-        effects = Effects(
-            self.frames, unedited, in_domain=self.settings.in_domain,
-            n_resamples=self.settings.n_resamples, seed=self.settings.seed,
-        )  # fmt: skip
-        edits = self._fit(name, TARGET, evaluator, self.concept)
+        effects = Effects(plan.frames, unedited, in_domain=plan.settings.in_domain, **self.sampling)
+        edits = self._fit(name, TARGET, evaluator, plan.concept)
         edited = evaluator.run(edits, layers=later)
         own = self._keep(name, TARGET, effects, edited)
-        if self.target.l == 0:
-            means = self._fit(name, SPECIES, evaluator, species_columns(self.frames))
+        if self.order == 0:
+            means = self._fit(name, SPECIES, evaluator, species_columns(plan.frames))
             self._keep(name, SPECIES, effects, evaluator.run(means))
-        drawn = self._random(name, potential, evaluator, unedited, edits, effects)
+        drawn = self._random(name, evaluator, unedited, edits, effects)
         self._summarise(name, own, drawn, effects.intervals(edited))
         self._decode(name, potential, later, unedited, edited)
 
@@ -197,8 +255,8 @@ class _Work:
     ) -> dict[int, Erasure]:
         """Layer by layer, each on the features that the erasures before it leave."""
         edits: dict[int, Erasure] = {}
-        for layer in self.layers:
-            columns = block_columns(evaluator.potential.layer(layer), self.target.l)
+        for layer in self.plan.layers:
+            columns = block_columns(evaluator.potential.layer(layer), self.order)
             x = block_rows(evaluator.features([layer], edits)[layer], columns)
             edits[layer] = fit_erasure(layer, columns, x, concept)
             self.erasures.append({
@@ -209,17 +267,18 @@ class _Work:
             })  # fmt: skip
         return edits
 
-    def _random(self, name, potential, evaluator, unedited, edits, effects) -> list[list[dict]]:
-        seeds = np.random.SeedSequence(self.settings.seed).spawn(len(edits))
+    def _random(self, name, evaluator, unedited, edits, effects) -> list[list[dict]]:
+        draws = self.plan.draws
+        seeds = np.random.SeedSequence(self.plan.settings.seed).spawn(len(edits))
         drawn = {}
         for (layer, erasure), seed in zip(edits.items(), seeds, strict=True):
             x = block_rows(unedited.features[layer], erasure.columns)
-            drawn[layer] = random_erasures(erasure, Whitening.of(x), self.draws, seed)
+            drawn[layer] = random_erasures(erasure, Whitening.of(x), draws, seed)
         rows = []
-        for k in range(self.draws):
+        for k in range(draws):
             edited = evaluator.run({layer: drawn[layer][k] for layer in drawn})
             rows.append(self._keep(name, RANDOM, effects, edited, draw=k))
-            self.progress(f"random subspaces in {potential.name}", k + 1, self.draws)
+            self.progress(f"random subspaces in {evaluator.potential.name}", k + 1, draws)
         return rows
 
     def _keep(
@@ -246,24 +305,26 @@ class _Work:
 
     def _decode(self, name, potential, later, unedited, edited) -> None:
         """How well the target itself is read from each layer, before and after."""
-        y = np.concatenate(self.target.values(self.frames, potential.cutoff))
+        plan = self.plan
+        y = np.concatenate(plan.target.values(plan.frames, potential.cutoff))
+        scorer = Scorer.from_frames(plan.frames, **self.sampling)
         for layer in later:
-            columns = block_columns(potential.layer(layer), self.target.l)
-            row = {"model": name, "layer": layer, "erased": layer in self.layers}
+            columns = block_columns(potential.layer(layer), self.order)
+            row = {"model": name, "layer": layer, "erased": layer in plan.layers}
             for when, run in (("before", unedited), ("after", edited)):
                 x = block_rows(run.features[layer], columns)
-                fit = cross_predict(x if self.target.l else x[:, :, 0], y[..., None], self.split)
-                scores = self.scorer.score(y, fit.predictions[..., 0], fit.scored)
-                score = scores.r2 if self.target.l else scores.r2_within
+                fit = cross_predict(x if self.order else x[:, :, 0], y[..., None], plan.split)
+                scores = scorer.score(y, fit.predictions[..., 0], fit.scored)
+                score = scores.r2 if self.order else scores.r2_within
                 low, high = score.interval()
                 row |= {when: score.value, f"{when}_low": low, f"{when}_high": high}
             self.decoding.append(row)
 
-    def result(self, provenance: dict) -> Erasing:
+    def result(self) -> Erasing:
         import pandas as pd
 
         tables = (self.effects, self.summary, self.erasures, self.decoding)
-        return Erasing(*(pd.DataFrame(rows) for rows in tables), provenance)
+        return Erasing(*(pd.DataFrame(rows) for rows in tables), self.plan.provenance)
 
 
 def linear_r2(x: np.ndarray, concept: np.ndarray) -> float:

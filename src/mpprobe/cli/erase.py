@@ -1,0 +1,105 @@
+"""``mpprobe erase``: forces without what a probe reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, progress, show
+
+
+def erase(
+    context: typer.Context,
+    model: options.Model,
+    layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
+    target: Annotated[
+        str,
+        typer.Option("-t", "--target", metavar="TARGET", help="What to erase: `mpprobe targets`."),
+    ] = "potential",
+    part: Annotated[
+        str,
+        typer.Option(
+            help="Of the target: within (less its mean within species and compound), species (the "
+            "same, one direction a species), or whole."
+        ),
+    ] = "within",
+    structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
+    label: options.Labels = None,
+    limit: options.Limit = None,
+    draws: Annotated[
+        int, typer.Option(min=20, help="Random subspaces that the effect is compared with.")
+    ] = 20,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights/--no-random-weights",
+            help="The same with the architecture's weights drawn at random.",
+        ),
+    ] = True,
+    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    folds: options.Folds = 5,
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    max_atoms: options.MaxAtoms = None,
+    modal: options.Modal = None,
+    head: options.Head = None,
+    trust_checkpoint: options.Trust = False,
+    fast: options.Fast = True,
+    output: options.Output = Path("mpprobe-erase"),
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:  # fmt: skip
+    """Erase what a linear map reads of a target, and see what the forces lose.
+
+    Several layers are erased together. The effect stands beside that of random subspaces of the
+    same rank and variance, of the species means, and of the same in a random-weight model.
+    """
+    from mpprobe.report.files import check_output
+
+    if not dry_run:
+        check_output(output, overwrite)
+    from mpprobe import Settings, load, read
+    from mpprobe.interventions import make_erasing
+
+    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
+                     trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
+    plan = make_erasing(
+        potential, frames, layers=layer, target=target, part=part, draws=draws,
+        random_weights=random_weights,
+        settings=Settings(folds, resamples, seed, tuple(in_domain)),
+    )  # fmt: skip
+    note(_summary(plan), quiet)
+    if dry_run:
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return
+    with progress(show_progress, quiet) as report:
+        found = plan.run(max_atoms=max_atoms, progress=report)
+    from mpprobe.report.erasing import LEGEND, erasing_results, erasing_tables, write_erasing
+
+    show(erasing_results(found), erasing_tables(found, by_domain=verbose), LEGEND, as_json)
+
+    files = write_erasing(
+        found, output, overwrite=overwrite, configuration=options.effective_config(context)
+    )
+    note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+
+
+def _summary(plan) -> str:
+    """What is going to be erased, in a line."""
+    layers = ", ".join(map(str, plan.layers))
+    return (
+        f"{plan.potential.name}: {plan.target.name} ({plan.part}) erased at layer {layers}; "
+        f"{len(plan.frames)} structures of {sum(map(len, plan.frames)):,} atoms"
+    )
