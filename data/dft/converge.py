@@ -72,6 +72,34 @@ def force_constant(options: dict, log: str) -> dict[str, float]:
     }
 
 
+def by_translation(log: str) -> dict[str, float]:
+    """What a displacement that isn't calculated in the set has against the one it is taken from.
+
+    Energies and parts in meV over the step squared, so that they compare with force constants;
+    the largest difference of a force component over the step, meV/Å².
+    """
+    host = pairs.HOSTS["slab"]()
+    new = next(iter(host.shifts))
+    calc = calculator(pairs.settings("slab"), log)
+    found = []
+    for moves in ((), (new,)):
+        atoms = pairs.displaced(host.atoms, "slab", moves)
+        atoms.calc = calc
+        found.append(energies(atoms))
+    stored = {a.info["name"]: a for a in ase.io.read(pairs.PAIRS, ":")}
+    names = [pairs.displaced(host.atoms, "slab", moves).info["name"] for moves in ((), (new,))]
+    apart = {}
+    for part in ("free_energy", *PARTS):
+        there = [
+            a.calc.results["free_energy"] if part == "free_energy" else a.info[part]
+            for a in (stored[name] for name in names)
+        ]
+        here = found[1][part] - found[0][part]
+        apart[part] = round(1000 * (here - (there[1] - there[0])) / pairs.STEP**2, 3)
+    forces = np.abs(np.array(found[1]["forces"]) - stored[names[1]].get_forces()).max()
+    return {**apart, "largest_force": round(1000 * float(forces) / pairs.STEP, 3)}
+
+
 def main() -> int:
     kept = json.loads(CONVERGENCE.read_text()) if CONVERGENCE.exists() else {}
 
@@ -92,6 +120,9 @@ def main() -> int:
         if kept.get(name, {}).get("settings") != options:
             found = force_constant(options, str(CACHE / "converge.txt"))
             keep(name, {**found, "settings": options})
+    name = "pair-slab: one displacement calculated, and by translation from another"
+    if name not in kept:
+        keep(name, by_translation(str(CACHE / "converge.txt")))
     inputs = {a.info["name"]: a for a in ase.io.read(INPUTS, ":")}
     for member in MEMBERS:
         path = CACHE / f"{member}.json"
