@@ -83,13 +83,15 @@ def test_charges_are_of_the_ions_and_sum_to_zero(frames, ionic):
 def test_cations_sit_lower_where_the_ions_make_them(ionic):
     """Site potentials follow the Ewald potentials of the ions, screened, with their sign."""
     crystals = [f for f in ionic if f.domain in ("bulk", "strained") and f.compound == "MgO"]
-    assert crystals
+    x, y = [], []
     for frame in crystals:
         (ewald,), (stored,) = (get_target(t).values(frame) for t in ("potential", "potential:dft"))
         cations = frame.atoms.arrays["charge_formal"] > 0
-        x, y = (v[cations] - v[cations].mean() for v in (ewald, stored))
-        assert 0 < (x @ y) / (x @ x) < 1
-        assert np.corrcoef(x, y)[0, 1] > 0.8
+        x.append(ewald[cations] - ewald[cations].mean())
+        y.append(stored[cations] - stored[cations].mean())
+    x, y = np.concatenate(x), np.concatenate(y)
+    assert 0 < (x @ y) / (x @ x) < 1
+    assert np.corrcoef(x, y)[0, 1] > 0.9
 
 
 def test_targets_find_them(ionic):
