@@ -30,6 +30,7 @@ _HOME = {
     "Potential": "mpprobe.models.potential",
     "Settings": "mpprobe.probes",
     "Store": "mpprobe.activations",
+    "Steered": "mpprobe.interventions",
     "Study": "mpprobe.probes",
     "by_distance": "mpprobe.explain",
     "by_domain": "mpprobe.explain",
@@ -50,11 +51,13 @@ _HOME = {
     "probe": "mpprobe.probes",
     "read": "mpprobe.structures",
     "register_target": "mpprobe.targets",
+    "steer": "mpprobe.interventions",
     "stream": "mpprobe.activations",
     "target_names": "mpprobe.targets",
     "write_erasing": "mpprobe.report.erasing",
     "write_force_errors": "mpprobe.report.domains",
     "write_nonlocal_forces": "mpprobe.report.nonlocal_forces",
+    "write_steered": "mpprobe.report.steering",
     "write_study": "mpprobe.report.files",
 }
 

@@ -62,15 +62,18 @@ class Evaluator:
     ) -> Evaluation:
         """Energies, forces and node features of all structures, with edits applied.
 
-        Each edit is called once a batch, so what it does to an atom must not depend on others.
+        An edit is called once a batch, so what it does to an atom must not depend on others; one
+        that has a method ``for_atoms`` is asked for the edit of each batch's atoms, a slice of all.
 
         Raises:
             ModelError: a result that isn't finite; see also :meth:`Potential.run`.
         """
         found, done, total = [], 0, sum(map(len, self.frames))
         for part, batch in self._batches:
-            found.append(_evaluation(self.potential, part, batch, edits, layers))
-            done += len(batch.positions)
+            atoms = slice(done, done + batch.n_atoms)
+            own = {t: _of_atoms(edit, atoms) for t, edit in (edits or {}).items()}
+            found.append(_evaluation(self.potential, part, batch, own, layers))
+            done = atoms.stop
             if progress is not None:
                 progress(done, total)
         return _joined(found)
@@ -79,12 +82,44 @@ class Evaluator:
         self, layers: Iterable[int], edits: Mapping[int, Edit] | None = None
     ) -> dict[int, np.ndarray]:
         """Node features alone, (n_atoms, layer.dim) each, which stops after the deepest layer."""
-        layers = list(layers)
-        outputs = [
-            self.potential.run(batch, layers, edits, energies=False).features
-            for _, batch in self._batches
-        ]
+        layers, outputs, done = list(layers), [], 0
+        for _, batch in self._batches:
+            atoms = slice(done, done + batch.n_atoms)
+            own = {t: _of_atoms(edit, atoms) for t, edit in (edits or {}).items()}
+            outputs.append(self.potential.run(batch, layers, own, energies=False).features)
+            done = atoms.stop
         return {t: np.concatenate([o[t].cpu().numpy() for o in outputs]) for t in layers}
+
+    def slopes(self, layer: int, columns: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """∂E/∂δ_i where atom i's features move by δ_i along a direction, from one backward pass.
+
+        Args:
+            layer: whose features.
+            columns: of one order, (C, 2l + 1).
+            direction: weights of the channels, (C,).
+
+        Returns:
+            eV per unit of δ, (n_atoms, 2l + 1).
+        """
+        import torch
+
+        found = []
+        for _, batch in self._batches:
+            shift = torch.zeros(
+                batch.n_atoms, columns.shape[1], dtype=self.potential.dtype,
+                device=self.potential.device, requires_grad=True,
+            )  # fmt: skip
+            weights, place = torch.as_tensor(direction).to(shift), columns.ravel()
+
+            def move(x, shift=shift, weights=weights, place=place):
+                change = weights[:, None] * shift[:, None]
+                index = torch.as_tensor(place, device=x.device)
+                return x.index_add(1, index, change.reshape(len(x), -1).to(x.dtype))
+
+            output = self.potential.run(batch, edits={layer: move}, keep_graph=True)
+            (gradient,) = torch.autograd.grad(output.energies.sum(), shift)
+            found.append(gradient.cpu().numpy().astype(np.float64))
+        return np.concatenate(found)
 
 
 def evaluate(
@@ -106,6 +141,10 @@ def evaluate(
         done += len(found.forces)
         if progress is not None:
             progress(done, total)
+
+
+def _of_atoms(edit: Edit, atoms: slice) -> Edit:
+    return edit.for_atoms(atoms) if hasattr(edit, "for_atoms") else edit
 
 
 def _batches(

@@ -14,6 +14,7 @@ from mpprobe.cli.models import models
 from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
 from mpprobe.cli.probe import probe
+from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ def _main(
 
 app.command()(probe)
 app.command()(erase)
+app.command()(steer)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.command()(extract)

@@ -11,19 +11,29 @@ from mpprobe.interventions.erase import (
     random_erasures,
 )
 from mpprobe.interventions.erasing import Erasing, ErasingPlan, erase, make_erasing
+from mpprobe.interventions.steer import Direction, Steering, fit_direction, random_directions
+from mpprobe.interventions.steering import Steered, SteeringPlan, make_steering, steer
 
 __all__ = [
     "MEASURES",
     "PARTS",
+    "Direction",
     "Effects",
     "Erasing",
     "ErasingPlan",
     "Erasure",
+    "Steered",
+    "Steering",
+    "SteeringPlan",
     "Whitening",
     "block_columns",
     "block_rows",
     "erase",
+    "fit_direction",
     "fit_erasure",
     "make_erasing",
+    "make_steering",
+    "random_directions",
     "random_erasures",
+    "steer",
 ]

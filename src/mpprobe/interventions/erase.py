@@ -178,7 +178,9 @@ def fit_erasure(layer: int, columns: np.ndarray, x: np.ndarray, concept: np.ndar
     return Erasure(layer, columns, mean, left[:, used], right[used])
 
 
-def random_erasures(like: Erasure, whitening: Whitening, n: int, seed: int) -> list[Erasure]:
+def random_erasures(
+    like: Erasure, whitening: Whitening, n: int, seed: int | np.random.SeedSequence
+) -> list[Erasure]:
     """Erasures of random subspaces of the same rank that take away as much variance.
 
     Of LEACE's form, x' = x − Σ^(1/2) V Vᵀ Σ^(−1/2) (x − x̄), with V orthonormal in the whitened
@@ -204,16 +206,16 @@ def random_erasures(like: Erasure, whitening: Whitening, n: int, seed: int) -> l
 
 
 def _matched(like: Erasure, whitening: Whitening, normal: np.ndarray, wanted: float) -> Erasure:
-    variances = whitening.variances / whitening.variances.max()
+    sizes = 0.5 * np.log(whitening.variances)
 
     def subspace(power: float) -> np.ndarray:
-        weights = np.exp(0.5 * power * np.log(variances))
+        weights = np.exp(power * sizes - (power * sizes).max())
         return np.linalg.qr(weights[:, None] * normal)[0]
 
     def excess(power: float) -> float:
         return _share(whitening, subspace(power)) - wanted
 
-    low, high = -8.0, 8.0
+    low, high = -30.0, 30.0
     power = 0.0
     if abs(excess(power)) > 1e-9:  # else any power will do, as where everything is taken away
         power = brentq(excess, low, high, xtol=1e-6) if excess(low) < 0 < excess(high) else None

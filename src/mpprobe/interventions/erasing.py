@@ -145,7 +145,7 @@ class ErasingPlan:
         models = {TRAINED: self.potential}
         if self.random_weights and "random_weights_seed" not in self.potential.provenance:
             models[RANDOM_WEIGHTS] = self.potential.randomised(self.settings.seed)
-        work = _Work(self, progress or _silent)
+        work = _Work(self, progress or silent)
         for name, model in models.items():
             work.model(name, Evaluator(model, self.frames, max_atoms))
         return work.result()
@@ -183,8 +183,7 @@ def make_erasing(
     Arguments and errors as in :func:`erase`.
     """
     settings = settings or Settings()
-    if draws < MIN_DRAWS:
-        raise InterventionError(f"{draws} draws: give at least {MIN_DRAWS}, or p says too little")
+    check_draws(draws)
     frames = as_frames(structures)
     if not frames:
         raise InterventionError("nothing to erase from: give structures")
@@ -196,6 +195,12 @@ def make_erasing(
     return ErasingPlan(
         potential, frames, chosen, found, part, draws, random_weights, settings, concept, split
     )
+
+
+def check_draws(draws: int) -> None:
+    """Refuse fewer random controls than :data:`MIN_DRAWS`."""
+    if draws < MIN_DRAWS:
+        raise InterventionError(f"{draws} draws: give at least {MIN_DRAWS}, or p says too little")
 
 
 def erased_layers(
@@ -344,5 +349,5 @@ def linear_r2(x: np.ndarray, concept: np.ndarray) -> float:
     return float((((scores.T @ y) ** 2).sum(axis=0) / (y**2).sum(axis=0)).mean())
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    pass
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""

@@ -229,7 +229,8 @@ def _decoding_panel(axis: Axes, found: Erasing) -> None:
     axis.set_ylabel(f"{_score(found)} (held out)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2),
+                ncols=2)  # fmt: skip
 
 
 def erasing_results(found: Erasing) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""``mpprobe steer``: forces when what a probe reads is moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, progress, show
+
+
+def steer(
+    context: typer.Context,
+    model: options.Model,
+    layer: Annotated[
+        int, typer.Option("-l", "--layer", metavar="INDEX", help="Whose node features are moved.")
+    ],
+    target: Annotated[
+        str,
+        typer.Option("-t", "--target", metavar="TARGET", help="What to steer: `mpprobe targets`."),
+    ] = "potential",
+    part: Annotated[
+        str,
+        typer.Option(
+            help="Of the target: within (less its mean within species and compound), or whole."
+        ),
+    ] = "within",
+    structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
+    label: options.Labels = None,
+    limit: options.Limit = None,
+    dose: Annotated[
+        list[float],
+        typer.Option(
+            metavar="G", help="Amplify by 1 + G; −1 takes it away. Repeatable."
+        ),
+    ] = [-1.0, -0.5, 0.5, 1.0],  # noqa: B006
+    draws: Annotated[
+        int, typer.Option(min=20, help="Random directions that the effect is compared with.")
+    ] = 20,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights/--no-random-weights",
+            help="The same with the architecture's weights drawn at random.",
+        ),
+    ] = True,
+    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    max_atoms: options.MaxAtoms = None,
+    modal: options.Modal = None,
+    head: options.Head = None,
+    trust_checkpoint: options.Trust = False,
+    fast: options.Fast = True,
+    output: options.Output = Path("mpprobe-steer"),
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:  # fmt: skip
+    """Move node features along a probe's direction, and see whether forces follow as with charges.
+
+    What the probe reads of every atom, less its mean, is amplified. The effect stands beside that
+    of random directions, of point charges, and of the same in a random-weight model.
+    """
+    from mpprobe.report.files import check_output
+
+    if not dry_run:
+        check_output(output, overwrite)
+    from mpprobe import Settings, load, read
+    from mpprobe.interventions import make_steering
+
+    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
+                     trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
+    plan = make_steering(
+        potential, frames, layer=layer, target=target, part=part, doses=dose, draws=draws,
+        random_weights=random_weights,
+        settings=Settings(n_resamples=resamples, seed=seed, in_domain=tuple(in_domain)),
+    )  # fmt: skip
+    note(_summary(plan), quiet)
+    if dry_run:
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return
+    with progress(show_progress, quiet) as report:
+        found = plan.run(max_atoms=max_atoms, progress=report)
+    from mpprobe.report.steering import LEGEND, steering_results, steering_tables, write_steered
+
+    show(steering_results(found), steering_tables(found), LEGEND, as_json)
+
+    files = write_steered(
+        found, output, overwrite=overwrite, configuration=options.effective_config(context)
+    )
+    note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+
+
+def _summary(plan) -> str:
+    """What is going to be steered, in a line."""
+    return (
+        f"{plan.potential.name}: {plan.target.name} ({plan.part}) steered at layer {plan.layer}; "
+        f"{len(plan.frames)} structures of {sum(map(len, plan.frames)):,} atoms"
+    )
