@@ -26,6 +26,7 @@ _HOME = {
     "Frame": "mpprobe.structures",
     "MPProbeError": "mpprobe.errors",
     "NonlocalForces": "mpprobe.explain",
+    "Patched": "mpprobe.interventions",
     "Plan": "mpprobe.probes",
     "Potential": "mpprobe.models.potential",
     "Settings": "mpprobe.probes",
@@ -47,6 +48,7 @@ _HOME = {
     "merge_stores": "mpprobe.activations",
     "named_models": "mpprobe.models",
     "nonlocal_forces": "mpprobe.explain",
+    "patch": "mpprobe.interventions",
     "potential_rulers": "mpprobe.explain",
     "probe": "mpprobe.probes",
     "read": "mpprobe.structures",
@@ -57,6 +59,7 @@ _HOME = {
     "write_erasing": "mpprobe.report.erasing",
     "write_force_errors": "mpprobe.report.domains",
     "write_nonlocal_forces": "mpprobe.report.nonlocal_forces",
+    "write_patched": "mpprobe.report.patch",
     "write_steered": "mpprobe.report.steering",
     "write_study": "mpprobe.report.files",
 }

@@ -13,6 +13,7 @@ from mpprobe.cli.merge import merge
 from mpprobe.cli.models import models
 from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
+from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
@@ -46,6 +47,7 @@ def _main(
 app.command()(probe)
 app.command()(erase)
 app.command()(steer)
+app.command()(patch)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.command()(extract)

@@ -11,6 +11,7 @@ from mpprobe.interventions.erase import (
     random_erasures,
 )
 from mpprobe.interventions.erasing import Erasing, ErasingPlan, erase, make_erasing
+from mpprobe.interventions.patch import Patch, Patched, patch
 from mpprobe.interventions.steer import Direction, Steering, fit_direction, random_directions
 from mpprobe.interventions.steering import Steered, SteeringPlan, make_steering, steer
 
@@ -22,6 +23,8 @@ __all__ = [
     "Erasing",
     "ErasingPlan",
     "Erasure",
+    "Patch",
+    "Patched",
     "Steered",
     "Steering",
     "SteeringPlan",
@@ -33,6 +36,7 @@ __all__ = [
     "fit_erasure",
     "make_erasing",
     "make_steering",
+    "patch",
     "random_directions",
     "random_erasures",
     "steer",
