@@ -22,8 +22,10 @@ demo: $(VENV)/.installed
 	$(BIN)/mpprobe probe --model sevenn-0 --layer all --target potential \
 		--split structure --split compound --output $(DEMO) --overwrite
 
+# Files shared out among so many processes; test-all has tests of load, and shares nothing.
+TEST_JOBS ?= 2
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 test-all: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not gpu and not download"
