@@ -39,7 +39,13 @@ def test_interventions(capsys):
 
 def test_structures():
     atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64)
-    page("structures.md", atoms=atoms, energy=-1.0, forces=np.zeros((2, 3)), charges=np.array([0.9, -0.9]))
+    page(
+        "structures.md",
+        atoms=atoms,
+        energy=-1.0,
+        forces=np.zeros((2, 3)),
+        charges=np.array([0.9, -0.9]),
+    )
     written = ase.io.read("mine.extxyz")
     assert written.get_potential_energy() == -1
     np.testing.assert_allclose(written.arrays["bader_q"], [0.9, -0.9])

@@ -1,6 +1,7 @@
 """Where a potential's forces hold, domain by domain and far away, against reference data."""
 
 from mpprobe.explain.domains import METRICS, by_domain
+from mpprobe.explain.encoding import EncodingErrors, encoding_errors
 from mpprobe.explain.forces import ForceErrors, force_errors
 from mpprobe.explain.nonlocal_forces import (
     NonlocalForces,
@@ -14,6 +15,7 @@ from mpprobe.targets.reference import Reference, reference_of
 
 __all__ = [
     "METRICS",
+    "EncodingErrors",
     "ForceErrors",
     "NonlocalForces",
     "Reference",
@@ -21,6 +23,7 @@ __all__ = [
     "by_domain",
     "by_part",
     "check_groups",
+    "encoding_errors",
     "force_errors",
     "nonlocal_forces",
     "potential_rulers",

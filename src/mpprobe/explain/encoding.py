@@ -1,0 +1,196 @@
+"""What the hidden states get wrong about each atom, beside what the forces get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+
+from mpprobe.activations.evaluate import Evaluator
+from mpprobe.errors import ProbeError
+from mpprobe.explain.forces import Progress
+from mpprobe.interventions import block_columns, block_rows
+from mpprobe.models.potential import Potential
+from mpprobe.probes import Settings, make_split
+from mpprobe.probes.crossfit import cross_predict
+from mpprobe.probes.scores import Scorer
+from mpprobe.probes.sources import probed_blocks
+from mpprobe.probes.splits import Split
+from mpprobe.provenance import structures_sha256, versions
+from mpprobe.structures import Frame, as_frames, check
+from mpprobe.targets import Target, get_target
+from mpprobe.targets.reference import reference_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What is decoded by default.
+TARGETS = ("potential", "charge:eeq", "field")
+#: Neighbours in the training cloud whose mean distance counts.
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class EncodingErrors:
+    """Force errors and errors of decoded quantities, atom by atom.
+
+    Attributes:
+        atoms: a row for each atom: ``structure``, ``atom``, ``species``, ``compound``, ``domain``,
+            ``group``, ``in_domain``; ``force_error`` and ``force`` (eV/Å), lengths of F − F_ref and
+            of F_ref; ``error:TARGET``, how far the decoded quantity is off in the target's unit
+            (for vectors the length); ``distance`` from the training cloud in the layer of the
+            first target, in standard deviations of its features.
+        layers: a row for each target: ``target``, ``unit``, ``layer``, the one whose probe is best
+            in domain, and that probe's score there, ``r2`` (within species; for vectors R²).
+        provenance: versions, settings, hashes of model and structures.
+    """
+
+    atoms: pd.DataFrame
+    layers: pd.DataFrame
+    provenance: dict
+
+
+def encoding_errors(
+    potential: Potential,
+    structures: Atoms | Frame | Iterable[Atoms | Frame],
+    *,
+    targets: Sequence[str] = TARGETS,
+    settings: Settings | None = None,
+    max_atoms: int | None = None,
+    progress: Progress | None = None,
+) -> EncodingErrors:
+    """Decode quantities by probes trained in domain, and set their errors beside the force errors.
+
+    Each target is read from the layer whose probe scores best on structures in domain that were
+    held out; nothing out of domain has a say in that. Atoms in domain are decoded by probes that
+    haven't seen their group, those out of domain by one trained on all that is in domain.
+
+    Args:
+        potential: from :func:`mpprobe.load`.
+        structures: with reference forces, in domain and out of it.
+        targets: names; see :func:`mpprobe.targets.target_names`.
+        settings: folds, seed, and which domains are in domain.
+        max_atoms: most atoms in one forward pass.
+        progress: called as the work goes on.
+
+    Raises:
+        StructureError: a structure has no reference forces.
+        ProbeError: no structure in domain or none out of it, or no target.
+        MPProbeError: a structure or target that can't be used.
+    """
+    import pandas as pd
+
+    settings = settings or Settings()
+    frames = as_frames(structures)
+    if not targets:
+        raise ProbeError("nothing to decode: give at least one target")
+    reference = np.concatenate([reference_of(frame).forces for frame in frames])
+    check(frames, species=potential.species, cutoff=potential.cutoff)
+    split = make_split(
+        "domain", frames, n_folds=settings.n_folds, seed=settings.seed,
+        in_domain=settings.in_domain,
+    )  # fmt: skip
+    evaluator = Evaluator(potential, frames, max_atoms)
+    run = evaluator.run(layers=[t.index for t in potential.layers if t.index > 0])
+    table = _labels(frames, settings.in_domain)
+    error = np.linalg.norm(run.forces - reference, axis=1)
+    table = table.assign(force_error=error, force=np.linalg.norm(reference, axis=1))
+    scorer = Scorer.from_frames(frames, n_resamples=100, seed=settings.seed)
+    layers = []
+    for k, name in enumerate(targets):
+        target = get_target(name, frames)
+        values = np.concatenate(target.values(frames, potential.cutoff))
+        best = _best_layer(potential, run.features, target, values, split, scorer, table)
+        off = values - best["decoded"]
+        table[f"error:{target.name}"] = (
+            np.abs(off) if off.ndim == 1 else np.linalg.norm(off, axis=1)
+        )
+        if k == 0:
+            table["distance"] = _distance(best["scalars"], table)
+        layers.append({"target": target.name, "unit": target.unit, "layer": best["layer"],
+                       "r2": best["r2"]})  # fmt: skip
+        if progress is not None:
+            progress("decoding", k + 1, len(targets))
+    provenance = {
+        "model": {"name": potential.name, **potential.provenance},
+        "settings": asdict(settings),
+        "structures_sha256": structures_sha256(frames),
+        "versions": versions(),
+    }
+    return EncodingErrors(table, pd.DataFrame(layers), provenance)
+
+
+def _labels(frames: Sequence[Frame], in_domain: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    sizes = [len(frame) for frame in frames]
+    table = pd.DataFrame({
+        name: np.repeat([getattr(frame, key) for frame in frames], sizes)
+        for name, key in (("structure", "source"), ("compound", "compound"), ("domain", "domain"),
+                          ("group", "group"))
+    })  # fmt: skip
+    return table.assign(
+        atom=np.concatenate([np.arange(n) for n in sizes]),
+        species=np.concatenate([frame.atoms.get_chemical_symbols() for frame in frames]),
+        in_domain=table["domain"].isin(in_domain),
+    )
+
+
+def _best_layer(
+    potential: Potential,
+    features: dict[int, np.ndarray],
+    target: Target,
+    values: np.ndarray,
+    split: Split,
+    scorer: Scorer,
+    table: pd.DataFrame,
+) -> dict:
+    """The layer whose probe is best in domain, what it decodes, and its scalars."""
+    inside = table["in_domain"].to_numpy() & split.scored
+    best: dict = {"r2": -np.inf}
+    for layer in potential.layers:
+        if layer.index == 0 or not probed_blocks(layer, target.l):
+            continue
+        x = block_rows(features[layer.index], block_columns(layer, target.l))
+        fit = cross_predict(x if target.l else x[:, :, 0], values[..., None], split)
+        decoded = fit.predictions[..., 0]
+        scores = scorer.score(values, decoded, inside)
+        r2 = (scores.r2 if target.l else scores.r2_within).value
+        if not best["r2"] >= r2:  # also where it isn't defined
+            scalars = block_rows(features[layer.index], block_columns(layer, 0))[:, :, 0]
+            best = {"r2": r2, "layer": layer.index, "decoded": decoded, "scalars": scalars}
+    return best
+
+
+def _distance(features: np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    """Mean distance to the nearest atoms of the same species in domain, of other groups.
+
+    In features divided by their standard deviation over the atoms in domain; where fewer than
+    :data:`NEIGHBOURS` such atoms are there, to all of them, and NaN where there is none.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    inside = table["in_domain"].to_numpy()
+    scale = features[inside].std(axis=0)
+    scaled = features[:, scale > 0] / scale[scale > 0]
+    group, species = table["group"].to_numpy(), table["species"].to_numpy()
+    found = np.full(len(table), np.nan)
+    for symbol in np.unique(species):
+        own = np.flatnonzero(species == symbol)
+        cloud = np.flatnonzero((species == symbol) & inside)
+        if not len(cloud):
+            continue
+        # Enough neighbours that some are left when those of an atom's own group are passed over.
+        largest = np.unique(group[cloud], return_counts=True)[1].max()
+        n = min(len(cloud), NEIGHBOURS + int(largest))
+        distances, nearest = (
+            NearestNeighbors(n_neighbors=n).fit(scaled[cloud]).kneighbors(scaled[own])
+        )
+        other = group[cloud][nearest] != group[own][:, None]
+        for i, d, keep in zip(own, distances, other, strict=True):
+            if keep.any():
+                found[i] = d[keep][:NEIGHBOURS].mean()
+    return found
