@@ -10,6 +10,12 @@ from mpprobe.explain.nonlocal_forces import (
     check_groups,
     nonlocal_forces,
 )
+from mpprobe.explain.questions import (
+    benjamini_hochberg,
+    held_out_domains,
+    mixed_model,
+    partial_correlations,
+)
 from mpprobe.explain.rulers import potential_rulers
 from mpprobe.targets.reference import Reference, reference_of
 
@@ -19,13 +25,17 @@ __all__ = [
     "ForceErrors",
     "NonlocalForces",
     "Reference",
+    "benjamini_hochberg",
     "by_distance",
     "by_domain",
     "by_part",
     "check_groups",
     "encoding_errors",
     "force_errors",
+    "held_out_domains",
+    "mixed_model",
     "nonlocal_forces",
+    "partial_correlations",
     "potential_rulers",
     "reference_of",
 ]

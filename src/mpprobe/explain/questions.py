@@ -1,0 +1,251 @@
+"""Does what the hidden states get wrong explain what the forces get wrong?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpprobe.errors import ProbeError
+from mpprobe.probes.scores import MIN_GROUPS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Subsets of the atoms.
+ALL, IN_DOMAIN, OUT_OF_DOMAIN = "all", "in domain", "out of domain"
+#: Atoms and compounds a subset needs.
+MIN_ATOMS, MIN_COMPOUNDS = 50, 3
+#: eV/Å added before a logarithm of a force or its error, about the precision of the reference.
+SMALL = 1e-3
+
+
+def predictors(atoms: pd.DataFrame) -> list[str]:
+    """The errors of decoded quantities, and the distance from the training cloud."""
+    return [*(c for c in atoms.columns if c.startswith("error:")), "distance"]
+
+
+def partial_correlations(
+    atoms: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Rank correlations of the force error with each predictor, given the others that compete.
+
+    Force error and predictor are ranked over the atoms; from both is taken what a linear fit on
+    the ranks of the size of the reference force, on the species of each compound, and on the
+    distance from the training cloud gives (for the distance itself: on the other predictors). The
+    correlation of what is left is the partial one. Compounds are resampled, and the groups of
+    structures within them, with the fits held fixed.
+
+    Args:
+        atoms: the table of :class:`mpprobe.explain.EncodingErrors`.
+        n_resamples, seed: of the bootstrap.
+
+    Returns:
+        A row for each subset (``all``, ``in domain``, ``out of domain``) with enough atoms and
+        compounds, and predictor: ``subset``, ``predictor``, ``value``, ``low``, ``high`` (95 %),
+        ``p`` (two-sided, from the share of resamples on the other side of zero), ``n_atoms``,
+        ``n_structures``, ``n_compounds``.
+    """
+    import pandas as pd
+
+    rows = []
+    for subset, own in _subsets(atoms):
+        ranks = own[["force_error", "force", *predictors(atoms)]].rank()
+        kind = pd.get_dummies(own["compound"] + " " + own["species"], dtype=float).to_numpy()
+        group, counts = nested_resamples(own, n_resamples, seed)
+        for predictor in predictors(atoms):
+            rivals = ["distance"] if predictor != "distance" else predictors(atoms)[:-1]
+            given = np.column_stack([ranks[["force", *rivals]].to_numpy(), kind])
+            y, x = (_left(ranks[c].to_numpy(), given) for c in ("force_error", predictor))
+            sums = [np.bincount(group, v, minlength=counts.shape[1]) for v in (x * y, x * x, y * y)]
+            xy, xx, yy = (counts @ s for s in sums)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                r = xy / np.sqrt(xx * yy)
+            rows.append({
+                "subset": subset, "predictor": predictor, "value": r[0],
+                **_interval(r[1:], counts.shape[1]), **_counts(own),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def mixed_model(atoms: pd.DataFrame) -> pd.DataFrame:
+    """Log force errors by all log predictors at once, with random compounds and structures.
+
+    log(force error) = Σ β z(log predictor) + γ z(log force) + species + compound + structure +
+    rest, z standardised over the atoms; compounds and structures within them are random, species
+    fixed (statsmodels' MixedLM, restricted maximum likelihood).
+
+    Returns:
+        A row for each subset and predictor: ``subset``, ``predictor``, ``value`` (β, the change
+        of the log force error for one standard deviation of the log predictor), ``low``, ``high``
+        (95 %, Wald), ``p``, ``n_atoms``, ``n_structures``, ``n_compounds``.
+    """
+    import pandas as pd
+    import statsmodels.formula.api as smf
+
+    rows = []
+    for subset, own in _subsets(atoms):
+        names = {p: f"x{k}" for k, p in enumerate(predictors(atoms))}
+        table = pd.DataFrame({name: _standard(_log(own[p])) for p, name in names.items()})
+        table = table.assign(
+            y=np.log(own["force_error"].to_numpy() + SMALL),
+            force=_standard(np.log(own["force"].to_numpy() + SMALL)),
+            species=own["species"].to_numpy(), compound=own["compound"].to_numpy(),
+            structure=own["structure"].to_numpy(),
+        )  # fmt: skip
+        formula = f"y ~ force + C(species) + {' + '.join(names.values())}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of variances at zero, which are an answer too
+            fit = smf.mixedlm(
+                formula, table, groups="compound", re_formula="1",
+                vc_formula={"structure": "0 + C(structure)"},
+            ).fit(reml=True)  # fmt: skip
+        intervals = fit.conf_int()
+        for predictor, name in names.items():
+            rows.append({
+                "subset": subset, "predictor": predictor, "value": fit.params[name],
+                "low": intervals.loc[name, 0], "high": intervals.loc[name, 1],
+                "p": fit.pvalues[name], **_counts(own),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def held_out_domains(
+    atoms: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """How well force errors of a domain are predicted from those of all others.
+
+    A linear fit of the log force error on sets of predictors, with the log of the reference force
+    and the species in each set, is made on all domains but one, and scored on that one.
+
+    Returns:
+        A row for each domain out of domain, and ``all`` of them, and each set (``force only``,
+        ``distance``, ``encoding``, ``both``): ``domain``, ``predictors``, ``value``, R² of the log
+        force error about its mean in that domain, ``low``, ``high`` (95 %, over structures and
+        compounds); ``gain``, R² above that of ``distance``, with ``gain_low``, ``gain_high`` and
+        ``p`` (two-sided).
+    """
+    import pandas as pd
+
+    encoding = predictors(atoms)[:-1]
+    sets = {"force only": [], "distance": ["distance"], "encoding": encoding,
+            "both": ["distance", *encoding]}  # fmt: skip
+    atoms = atoms.dropna(subset=predictors(atoms)).reset_index(drop=True)
+    y = np.log(atoms["force_error"].to_numpy() + SMALL)
+    species = pd.get_dummies(atoms["species"], dtype=float).to_numpy()
+    force = np.log(atoms["force"].to_numpy() + SMALL)
+    outside = list(dict.fromkeys(atoms["domain"][~atoms["in_domain"]]))
+    predicted = {name: np.full(len(atoms), np.nan) for name in sets}
+    for domain in outside:
+        test = (atoms["domain"] == domain).to_numpy()
+        for name, columns in sets.items():
+            logs = [_log(atoms[c]) for c in columns]
+            x = np.column_stack([species, force, *logs])
+            fit = np.linalg.lstsq(x[~test], y[~test], rcond=None)[0]
+            predicted[name][test] = x[test] @ fit
+    rows = []
+    for domain in [*outside, ALL]:
+        chosen = atoms["domain"].isin(outside) if domain == ALL else atoms["domain"] == domain
+        own = atoms[chosen]
+        if len(own) < MIN_ATOMS:
+            continue
+        here = chosen.to_numpy()
+        mean = atoms["domain"][here].map(pd.Series(y).groupby(atoms["domain"]).mean()).to_numpy()
+        group, counts = nested_resamples(own, n_resamples, seed)
+        total = counts @ np.bincount(group, (y[here] - mean) ** 2, minlength=counts.shape[1])
+        r2 = {}
+        for name in sets:
+            off = (y[here] - predicted[name][here]) ** 2
+            r2[name] = 1 - (counts @ np.bincount(group, off, minlength=counts.shape[1])) / total
+        for name in sets:
+            gain = r2[name] - r2["distance"]
+            own_interval, spread = (_interval(v[1:], counts.shape[1]) for v in (r2[name], gain))
+            rows.append({
+                "domain": domain, "predictors": name, "value": r2[name][0],
+                "low": own_interval["low"], "high": own_interval["high"], "gain": gain[0],
+                "gain_low": spread["low"], "gain_high": spread["high"],
+                "p": spread["p"] if name != "distance" else np.nan, **_counts(own),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def benjamini_hochberg(p: Sequence[float]) -> np.ndarray:
+    """p-values corrected for their number (Benjamini and Hochberg, 1995); NaN stays and isn't
+    counted."""
+    from scipy.stats import false_discovery_control
+
+    p = np.asarray(p, dtype=float)
+    known = np.isfinite(p)
+    corrected = np.full(len(p), np.nan)
+    if known.any():
+        corrected[known] = false_discovery_control(p[known])
+    return corrected
+
+
+def nested_resamples(
+    atoms: pd.DataFrame, n_resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resamples of compounds, and of the groups of structures within each that is drawn.
+
+    Returns:
+        The group of each atom, (n_atoms,), and how often each group is in the data set (row 0) and
+        in every resample, (1 + n_resamples, n_groups).
+    """
+    groups, group = np.unique(atoms["group"].to_numpy(), return_inverse=True)
+    first = np.unique(group, return_index=True)[1]
+    compound = np.unique(atoms["compound"].to_numpy()[first], return_inverse=True)[1]
+    members = [np.flatnonzero(compound == c) for c in range(compound.max() + 1)]
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((1 + n_resamples, len(groups)))
+    counts[0] = 1
+    for row in counts[1:]:
+        for c in rng.integers(len(members), size=len(members)):
+            np.add.at(row, rng.choice(members[c], size=len(members[c])), 1)
+    return group, counts
+
+
+def _subsets(atoms: pd.DataFrame):
+    atoms = atoms.dropna(subset=predictors(atoms))
+    found = [(ALL, atoms), (IN_DOMAIN, atoms[atoms["in_domain"]]),
+             (OUT_OF_DOMAIN, atoms[~atoms["in_domain"]])]  # fmt: skip
+    kept = [
+        (name, own) for name, own in found
+        if len(own) >= MIN_ATOMS and own["compound"].nunique() >= MIN_COMPOUNDS
+    ]  # fmt: skip
+    if not kept:
+        raise ProbeError(
+            f"too little to explain: give {MIN_ATOMS} atoms of {MIN_COMPOUNDS} compounds or more"
+        )
+    return kept
+
+
+def _left(values: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """What a linear fit on ``given`` leaves."""
+    return values - given @ np.linalg.lstsq(given, values, rcond=None)[0]
+
+
+def _log(values: pd.Series) -> np.ndarray:
+    """Logarithm of a predictor, of which a thousandth of the median is added to keep zeros in."""
+    values = values.to_numpy()
+    return np.log(values + 1e-3 * np.median(values) + np.finfo(float).tiny)
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / (values.std() or 1.0)
+
+
+def _interval(replicates: np.ndarray, n_groups: int) -> dict[str, float]:
+    """Percentile interval and two-sided p; NaN where there are too few groups of structures."""
+    finite = replicates[np.isfinite(replicates)]
+    if n_groups < MIN_GROUPS or 2 * len(finite) < len(replicates):
+        return {"low": np.nan, "high": np.nan, "p": np.nan}
+    low, high = np.quantile(finite, [0.025, 0.975])
+    sides = (finite <= 0).sum(), (finite >= 0).sum()
+    return {"low": low, "high": high, "p": min(1.0, 2 * (1 + min(sides)) / (1 + len(finite)))}
+
+
+def _counts(own: pd.DataFrame) -> dict[str, int]:
+    return {"n_atoms": len(own), "n_structures": own["structure"].nunique(),
+            "n_compounds": own["compound"].nunique()}  # fmt: skip
