@@ -94,6 +94,8 @@ def test_an_interrupt_from_outside_ends_with_130_and_leaves_nothing(basic, tmp_p
         [sys.executable, "-u", "-c", main, "probe", *map(str, basic), "--resamples", "3000",
          "-t", "potential", "-t", "charge:eeq", "-o", str(tmp_path / "out")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        # A shell's background jobs, and what they start, ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     for line in process.stderr:
         if line.startswith("probing"):
