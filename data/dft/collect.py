@@ -174,6 +174,8 @@ def counts(structures: list[Atoms]) -> str:
 def convergence() -> str:
     """What converge.py found."""
     found = json.loads(converge.CONVERGENCE.read_text()) if converge.CONVERGENCE.exists() else {}
+    if not found:
+        return "Not calculated yet."
     forces = {name: row for name, row in found.items() if "largest" in row}
     lines = ["| structure | better | largest change | rms |", "|---|---|---|---|"]
     for name, row in forces.items():
