@@ -58,7 +58,6 @@ class Evaluator:
         self,
         edits: Mapping[int, Edit] | None = None,
         layers: Iterable[int] = (),
-        progress: Progress | None = None,
     ) -> Evaluation:
         """Energies, forces and node features of all structures, with edits applied.
 
@@ -68,27 +67,31 @@ class Evaluator:
         Raises:
             ModelError: a result that isn't finite; see also :meth:`Potential.run`.
         """
-        found, done, total = [], 0, sum(map(len, self.frames))
-        for part, batch in self._batches:
-            atoms = slice(done, done + batch.n_atoms)
-            own = {t: _of_atoms(edit, atoms) for t, edit in (edits or {}).items()}
-            found.append(_evaluation(self.potential, part, batch, own, layers))
-            done = atoms.stop
-            if progress is not None:
-                progress(done, total)
-        return _joined(found)
+        return _joined([
+            _evaluation(self.potential, part, batch, own, layers)
+            for part, batch, own in self._each(edits)
+        ])  # fmt: skip
 
     def features(
         self, layers: Iterable[int], edits: Mapping[int, Edit] | None = None
     ) -> dict[int, np.ndarray]:
         """Node features alone, (n_atoms, layer.dim) each, which stops after the deepest layer."""
-        layers, outputs, done = list(layers), [], 0
-        for _, batch in self._batches:
-            atoms = slice(done, done + batch.n_atoms)
-            own = {t: _of_atoms(edit, atoms) for t, edit in (edits or {}).items()}
-            outputs.append(self.potential.run(batch, layers, own, energies=False).features)
-            done = atoms.stop
+        layers = list(layers)
+        outputs = [
+            self.potential.run(batch, layers, own, energies=False).features
+            for _, batch, own in self._each(edits)
+        ]
         return {t: np.concatenate([o[t].cpu().numpy() for o in outputs]) for t in layers}
+
+    def _each(
+        self, edits: Mapping[int, Edit] | None
+    ) -> Iterator[tuple[list[Frame], Batch, dict[int, Edit]]]:
+        """Every batch with its frames and the edits of its atoms."""
+        first = 0
+        for part, batch in self._batches:
+            atoms = slice(first, first + batch.n_atoms)
+            yield part, batch, {t: _of_atoms(edit, atoms) for t, edit in (edits or {}).items()}
+            first = atoms.stop
 
     def slopes(self, layer: int, columns: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """∂E/∂δ_i where atom i's features move by δ_i along a direction, from one backward pass.

@@ -17,12 +17,12 @@ from mpprobe.explain.forces import Progress, one_name_each
 from mpprobe.explain.intervals import with_intervals
 from mpprobe.models.graph import neighbour_list
 from mpprobe.models.potential import Potential
-from mpprobe.probes.scores import Bootstrap, totals_by_group
+from mpprobe.probes.scores import Bootstrap, through_origin, totals_by_group
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames
 from mpprobe.targets.charges import charges_of
 from mpprobe.targets.dielectric import screened_charges
-from mpprobe.targets.electrostatics import site_field
+from mpprobe.targets.electrostatics import point_forces
 from mpprobe.targets.reference import reference_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def nonlocal_forces(
     frames = as_frames(structures)
     groups = _groups(frames)
     reference = {f.source: reference_of(f).forces for f in frames}
-    point = {f.source: _point_forces(f, charges) for f in frames}
+    point = {f.source: point_forces(f, _charges(f, charges)) for f in frames}
     by_atom, by_pair = [], []
     for potential in potentials:
         what = partial(progress, f"forces of {potential.name}") if progress else None
@@ -209,15 +209,9 @@ def by_distance(found: NonlocalForces, *, n_resamples: int = 1000, seed: int = 0
 def _metrics(totals: np.ndarray) -> dict[str, np.ndarray]:
     product, square, model, point_product, point = totals
     return {
-        **_line(product, square, model),
-        **{f"point_{k}": v for k, v in _line(point_product, square, point).items()},
+        **through_origin(product, square, model),
+        **{f"point_{k}": v for k, v in through_origin(point_product, square, point).items()},
     }
-
-
-def _line(product: np.ndarray, x_square: np.ndarray, y_square: np.ndarray) -> dict:
-    """Slope of y against x through the origin, and the correlation about it."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {"slope": product / x_square, "correlation": product / np.sqrt(x_square * y_square)}
 
 
 def by_part(found: NonlocalForces, *, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -245,7 +239,10 @@ def by_part(found: NonlocalForces, *, n_resamples: int = 1000, seed: int = 0) ->
                 continue
             columns = np.stack([x * y, x * x, y * y, np.abs(y - x)])
             product, x_square, y_square, apart = totals_by_group(columns, group, bootstrap)
-            metrics = {**_line(product, x_square, y_square), "difference": apart / len(own)}
+            metrics = {
+                **through_origin(product, x_square, y_square),
+                "difference": apart / len(own),
+            }
             rows.append({
                 "model": name, "part": part, "n_pairs": len(own),
                 "rms": np.sqrt((x**2).mean()), "model_rms": np.sqrt((y**2).mean()),
@@ -287,12 +284,6 @@ def _vectors(first: Frame, frame: Frame) -> dict[int, np.ndarray]:
             f"({frame.group}); each structure of a group moves one or two atoms of the first"
         )
     return {int(i): vectors[i] for i in moved}
-
-
-def _point_forces(frame: Frame, source: str) -> np.ndarray:
-    """Forces between point charges, eV/Å, shape (n_atoms, 3)."""
-    charges = _charges(frame, source)
-    return charges[:, None] * site_field(frame, charges)
 
 
 def _charges(frame: Frame, source: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from mpprobe.errors import TargetError
 from mpprobe.explain.intervals import with_intervals
-from mpprobe.probes.scores import Bootstrap, totals_by_group
+from mpprobe.probes.scores import Bootstrap, through_origin, totals_by_group
 from mpprobe.structures import Frame, as_frames
 from mpprobe.targets import get_target
 from mpprobe.targets.charges import charges_of
@@ -75,17 +75,14 @@ def potential_rulers(
                 )
             x, y = point[chosen], stored[chosen]
             totals = totals_by_group((x * y, x**2, y**2), group[chosen], bootstrap)
+            line = through_origin(*totals)
+            metrics = {name: line[name] for name in ("correlation", "slope")}
             rows.append({
                 "charges": source, "atoms": atoms,
                 "n_structures": len(np.unique(frame[chosen])), "n_atoms": int(chosen.sum()),
-                **with_intervals(_metrics(*totals), bootstrap, group[chosen]),
+                **with_intervals(metrics, bootstrap, group[chosen]),
             })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _metrics(product: np.ndarray, point: np.ndarray, stored: np.ndarray) -> dict[str, np.ndarray]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {"correlation": product / np.sqrt(point * stored), "slope": product / point}
 
 
 def _centred(values: Sequence[np.ndarray], frame: np.ndarray, species: np.ndarray) -> np.ndarray:

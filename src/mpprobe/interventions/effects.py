@@ -8,10 +8,16 @@ import numpy as np
 
 from mpprobe.activations.evaluate import Evaluation
 from mpprobe.errors import StructureError, TargetError
-from mpprobe.probes.scores import MIN_GROUPS, Bootstrap, estimate, totals_by_group
+from mpprobe.probes.scores import (
+    MIN_GROUPS,
+    Bootstrap,
+    estimate,
+    through_origin,
+    totals_by_group,
+)
 from mpprobe.structures import Frame
 from mpprobe.targets.charges import formal_charges
-from mpprobe.targets.electrostatics import site_field
+from mpprobe.targets.electrostatics import point_forces
 from mpprobe.targets.reference import reference_of
 
 #: Measures of an effect and their units.
@@ -49,6 +55,12 @@ class Effects:
         unedited: what the potential gives for them.
         in_domain: names of the domains that are in domain.
         n_resamples, seed: of the bootstrap over groups of structures behind intervals.
+
+    Attributes:
+        unedited, reference, coulomb: forces and all else of the potential as it is; reference
+            forces and those of point charges, eV/Å, (n_atoms, 3), None where there are none.
+        sizes, group: atoms of each structure and the index of its group, (n_frames,).
+        bootstrap: the resamples of the groups.
     """
 
     def __init__(
@@ -63,15 +75,17 @@ class Effects:
         self.unedited = unedited
         self.sizes = np.array([len(frame) for frame in frames])
         self.reference = _or_none(lambda: np.concatenate([reference_of(f).forces for f in frames]))
-        self.coulomb = _or_none(lambda: np.concatenate([_coulomb(f) for f in frames]))
+        self.coulomb = _or_none(
+            lambda: np.concatenate([point_forces(f, formal_charges(f)) for f in frames])
+        )
         domain = np.array([frame.domain for frame in frames])
         inside = np.isin(domain, in_domain)
         subsets = {name: domain == name for name in dict.fromkeys(domain.tolist())}
         if inside.any() and not inside.all():
             subsets |= {IN_DOMAIN: inside, OUT_OF_DOMAIN: ~inside}
         self.subsets = {**subsets, ALL: np.full(len(frames), True)}
-        groups, self._group = np.unique([frame.group for frame in frames], return_inverse=True)
-        self._bootstrap = Bootstrap(len(groups), n_resamples, seed)
+        groups, self.group = np.unique([frame.group for frame in frames], return_inverse=True)
+        self.bootstrap = Bootstrap(len(groups), n_resamples, seed)
 
     def rows(self, edited: Evaluation) -> list[dict]:
         """For each domain: ``domain``, ``n_structures``, ``n_atoms`` and every measure."""
@@ -93,11 +107,11 @@ class Effects:
         """95 % intervals of every measure by domain, from resampled groups of structures."""
         sums, found = self._sums(edited), {}
         for name, chosen in self.subsets.items():
-            group = self._group[chosen]
+            group = self.group[chosen]
             few = len(np.unique(group)) < MIN_GROUPS
-            totals = totals_by_group(sums[:, chosen], group, self._bootstrap)
+            totals = totals_by_group(sums[:, chosen], group, self.bootstrap)
             found[name] = {
-                measure: estimate(values, self._bootstrap, few).interval()
+                measure: estimate(values, self.bootstrap, few).interval()
                 for measure, values in _measures(totals).items()
             }
         return found
@@ -130,6 +144,7 @@ _SUMS = ("absolute", "square", "own", "components", "before", "after", "product"
 def _measures(totals: np.ndarray) -> dict[str, np.ndarray]:
     """From totals, (len(_SUMS), n), each measure of shape (n,)."""
     t = dict(zip(_SUMS, totals, strict=True))
+    along = through_origin(t["product"], t["coulomb"], t["square"])
     with np.errstate(invalid="ignore", divide="ignore"):
         before, after = t["before"] / t["components"], t["after"] / t["components"]
         return {
@@ -139,15 +154,8 @@ def _measures(totals: np.ndarray) -> dict[str, np.ndarray]:
             "mae_after": after,
             "mae_change": after - before,
             "energy_change": 1000 * t["energy"] / t["structures"],
-            "coulomb_slope": t["product"] / t["coulomb"],
-            "coulomb_correlation": t["product"] / np.sqrt(t["square"] * t["coulomb"]),
+            **{f"coulomb_{name}": values for name, values in along.items()},
         }
-
-
-def _coulomb(frame: Frame) -> np.ndarray:
-    """Forces between formal point charges, eV/Å."""
-    charges = formal_charges(frame)
-    return charges[:, None] * site_field(frame, charges)
 
 
 def _or_none(make):

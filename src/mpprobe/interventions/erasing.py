@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -142,11 +142,8 @@ class ErasingPlan:
 
     def run(self, *, max_atoms: int | None = None, progress: Progress | None = None) -> Erasing:
         """Do it; arguments and errors as in :func:`erase`."""
-        models = {TRAINED: self.potential}
-        if self.random_weights and "random_weights_seed" not in self.potential.provenance:
-            models[RANDOM_WEIGHTS] = self.potential.randomised(self.settings.seed)
         work = _Work(self, progress or silent)
-        for name, model in models.items():
+        for name, model in models_of(self.potential, self.random_weights, self.settings.seed):
             work.model(name, Evaluator(model, self.frames, max_atoms))
         return work.result()
 
@@ -195,6 +192,15 @@ def make_erasing(
     return ErasingPlan(
         potential, frames, chosen, found, part, draws, random_weights, settings, concept, split
     )
+
+
+def models_of(
+    potential: Potential, random_weights: bool, seed: int
+) -> Iterator[tuple[str, Potential]]:
+    """The potential, and its architecture with random weights unless it has those already."""
+    yield TRAINED, potential
+    if random_weights and "random_weights_seed" not in potential.provenance:
+        yield RANDOM_WEIGHTS, potential.randomised(seed)
 
 
 def check_draws(draws: int) -> None:

@@ -16,16 +16,15 @@ from mpprobe.interventions.effects import Effects
 from mpprobe.interventions.erase import Whitening, block_columns, block_rows
 from mpprobe.interventions.erasing import (
     MIN_DRAWS,
-    RANDOM_WEIGHTS,
-    TRAINED,
     Progress,
     check_draws,
+    models_of,
     silent,
 )
 from mpprobe.interventions.steer import Direction, Steering, fit_direction, random_directions
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings
-from mpprobe.probes.scores import Bootstrap, estimate, totals_by_group
+from mpprobe.probes.scores import MIN_GROUPS, estimate, through_origin, totals_by_group
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import Target, get_target
@@ -132,11 +131,8 @@ class SteeringPlan:
 
     def run(self, *, max_atoms: int | None = None, progress: Progress | None = None) -> Steered:
         """Do it; arguments and errors as in :func:`steer`."""
-        models = {TRAINED: self.potential}
-        if self.random_weights and "random_weights_seed" not in self.potential.provenance:
-            models[RANDOM_WEIGHTS] = self.potential.randomised(self.settings.seed)
         work = _Work(self, progress or silent)
-        for name, model in models.items():
+        for name, model in models_of(self.potential, self.random_weights, self.settings.seed):
             work.model(name, Evaluator(model, self.frames, max_atoms))
         return work.result()
 
@@ -234,7 +230,7 @@ class _Work:
         for k, direction in enumerate(drawn):
             others.append(self._measure(name, RANDOM, evaluator, effects, direction, x, draw=k))
             self.progress(f"random directions in {evaluator.potential.name}", k + 1, plan.draws)
-        self._summarise(name, found, others)
+        self._summarise(name, effects, found, others)
         self._distances(name, evaluator, unedited, own, _rms(own.read(x)))
 
     def _measure(
@@ -261,10 +257,6 @@ class _Work:
         return self._measures(effects, changes, slopes)
 
     def _measures(self, effects: Effects, changes: dict, slopes: np.ndarray) -> dict:
-        plan = self.plan
-        groups, group = np.unique([f.group for f in plan.frames], return_inverse=True)
-        group = np.repeat(group, [len(f) for f in plan.frames])
-        bootstrap = Bootstrap(len(groups), **self.sampling)
         one = changes[1.0]
         doses = np.array(list(changes))
         stacked = np.stack(list(changes.values()))
@@ -273,16 +265,16 @@ class _Work:
         nothing = np.full(len(one), np.nan)
         s, a = (slopes[:, 0], self.analytic) if slopes.shape[1] == 1 else (nothing, nothing)
         c = effects.coulomb if effects.coulomb is not None else np.full_like(one, np.nan)
-        c = c if _follows_coulomb(plan.target) else np.full_like(one, np.nan)
+        c = c if _follows_coulomb(self.plan.target) else np.full_like(one, np.nan)
         columns = [
             s * a, a * a, s * s, (one * c).sum(axis=1), (c * c).sum(axis=1), (one**2).sum(axis=1),
             np.abs(one).sum(axis=1), np.full(len(one), 3.0), left, (stacked**2).sum(axis=(0, 2)),
         ]  # fmt: skip
-        t = totals_by_group(columns, group, bootstrap)
+        t = totals_by_group(columns, np.repeat(effects.group, effects.sizes), effects.bootstrap)
+        lines = {"energy": through_origin(*t[:3]), "force": through_origin(*t[3:6])}
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
-                "energy_slope": t[0] / t[1], "energy_correlation": t[0] / np.sqrt(t[1] * t[2]),
-                "force_slope": t[3] / t[4], "force_correlation": t[3] / np.sqrt(t[4] * t[5]),
+                **{f"{what}_{name}": v for what, line in lines.items() for name, v in line.items()},
                 "change": t[6] / t[7], "linearity": 1 - t[8] / t[9],
             }  # fmt: skip
 
@@ -297,13 +289,12 @@ class _Work:
                 })  # fmt: skip
             first += len(frame)
 
-    def _summarise(self, name: str, found: dict, others: list[dict]) -> None:
-        bootstrap = Bootstrap(1, **self.sampling)
-        few = len({f.group for f in self.plan.frames}) < 5
+    def _summarise(self, name: str, effects: Effects, found: dict, others: list[dict]) -> None:
+        few = effects.bootstrap.n_groups < MIN_GROUPS
         for measure, values in found.items():
             if not np.isfinite(values[0]) or (measure == "linearity" and len(self.plan.doses) < 2):
                 continue
-            own = estimate(values, bootstrap, few)
+            own = estimate(values, effects.bootstrap, few)
             low, high = own.interval()
             row = {"model": name, "measure": measure, "value": own.value, "low": low,
                    "high": high}  # fmt: skip

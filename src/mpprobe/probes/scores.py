@@ -187,6 +187,17 @@ class Scorer:
         return {str(x): self.score(y, prediction, where & (labels == x)) for x in present}
 
 
+def through_origin(
+    product: np.ndarray, x_square: np.ndarray, y_square: np.ndarray
+) -> dict[str, np.ndarray]:
+    """``slope`` of y against x through the origin and ``correlation`` about it.
+
+    Σ xy / Σ x² and Σ xy / √(Σ x² Σ y²), from these sums, of any one shape; NaN where undefined.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {"slope": product / x_square, "correlation": product / np.sqrt(x_square * y_square)}
+
+
 def kinds(frames: Sequence[Frame]) -> np.ndarray:
     """Which species of which compound each atom is, as an index, (n_atoms,)."""
     _, compound = np.unique([frame.compound for frame in frames], return_inverse=True)

@@ -147,6 +147,11 @@ def _ewald(
     )[:, 0]
 
 
+def point_forces(frame: Frame, charges: np.ndarray) -> np.ndarray:
+    """Forces between the charges, q_i E_i in eV/Å, shape (n_atoms, 3); see :func:`site_field`."""
+    return charges[:, None] * site_field(frame, charges)
+
+
 def _smearing(box: Box) -> float:
     """Width σ of the smeared charges in Å that makes the two sums about equally long.
 
