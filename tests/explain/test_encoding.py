@@ -10,6 +10,7 @@ import mpprobe
 from interventions.toy import Toy, rattled
 from mpprobe.errors import ProbeError, StructureError
 from mpprobe.explain import encoding_errors
+from mpprobe.explain.encoding import TARGETS
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 SETTINGS = mpprobe.Settings(in_domain=("bulk",))
@@ -52,7 +53,7 @@ def test_what_the_features_hold_is_decoded_out_of_domain_too(found, frames):
         assert own["error:array:known"].max() < 1e-3 * spread
         assert own["error:array:along"].max() < 1e-3
         assert own["error:array:unknown"].mean() > 0.5
-    layers = found.layers.set_index("target")
+    layers = found.layers[found.layers["model"] == "trained"].set_index("target")
     assert (layers["layer"] == 1).all()
     assert layers.loc["array:known", "r2"] > 0.999
     assert layers.loc["array:unknown", "r2"] < 0.3
@@ -88,10 +89,19 @@ def test_an_atom_is_not_its_own_neighbour(toy, frames):
 def test_a_real_model(frames):
     potential = mpprobe.load("sevenn-0")
     found = encoding_errors(potential, frames[:10], settings=SETTINGS)
-    assert list(found.layers["target"]) == ["potential", "charge:eeq", "field"]
+    assert list(found.layers["target"]) == ["potential", "charge:eeq", "field"] * 2
     assert found.layers["layer"].between(1, 5).all()
-    columns = ["force_error", "error:potential", "error:charge:eeq", "error:field", "distance"]
-    assert np.isfinite(found.atoms[columns].to_numpy()).all()
+    columns = [f"{kind}:{target}" for kind in ("error", "control") for target in TARGETS]
+    values = found.atoms[["force_error", "distance", *columns]]
+    assert np.isfinite(values.to_numpy()).all()
+    assert (found.atoms["error:field"] != found.atoms["control:field"]).all()
+
+
+def test_random_weights_can_be_left_out(toy, frames):
+    found = encoding_errors(toy, frames, targets=["array:known"], settings=SETTINGS,
+                            random_weights=False)  # fmt: skip
+    assert set(found.layers["model"]) == {"trained"}
+    assert not [c for c in found.atoms.columns if c.startswith("control:")]
 
 
 class TestRefusals:

@@ -58,6 +58,36 @@ def test_partial_correlations_find_what_is_there_and_nothing_else(known):
     assert np.corrcoef(known["distance"].rank(), known["force_error"].rank())[0, 1] > 0.2
 
 
+def test_what_random_weights_get_wrong_too_is_no_merit_of_the_model(known):
+    """The error is a hard atom's, whoever decodes it: beside the control nothing is left of it."""
+    rng = np.random.default_rng(0)
+    hard = known["error:a"]
+    own, control = (hard * np.exp(0.1 * rng.normal(size=len(known))) for _ in range(2))
+    alike = known.assign(**{"error:a": own})
+    row = ("out of domain", "error:a")
+    bare = partial_correlations(alike, n_resamples=100).set_index(["subset", "predictor"])
+    beside = alike.assign(**{"control:a": control})
+    given = partial_correlations(beside, n_resamples=100).set_index(["subset", "predictor"])
+    assert given.loc[row, "value"] < 0.6 * bare.loc[row, "value"]
+    together = mixed_model(beside).set_index(["subset", "predictor"])
+    assert together.loc[row, "value"] < 0.8 * mixed_model(alike).set_index(
+        ["subset", "predictor"]).loc[row, "value"]  # fmt: skip
+    gain = held_out_domains(beside, n_resamples=100).set_index(["domain", "predictors"])
+    assert gain.loc[("all", "competitors"), "value"] > 0.4
+    assert abs(gain.loc[("all", "both"), "gain"]) < 0.1
+
+
+def test_a_control_that_says_nothing_takes_nothing_away(known):
+    beside = known.assign(**{"control:a": np.random.default_rng(1).lognormal(size=len(known))})
+    for answers in (partial_correlations, mixed_model):
+        with_it, without = (
+            answers(t).set_index(["subset", "predictor"])["value"] for t in (beside, known)
+        )
+        row = ("all", "error:a")
+        assert with_it[row] == pytest.approx(without[row], abs=0.02)
+        assert abs(with_it[("all", "control:a")]) < 0.1
+
+
 def test_nothing_is_found_in_nothing():
     p = [
         partial_correlations(table(slope=0, seed=s), n_resamples=200)["p"].to_numpy()
@@ -84,7 +114,7 @@ def test_a_domain_is_predicted_by_what_explains_the_others(known):
         assert row["gain_low"] > 0
         assert row["p"] < 0.01
         assert found.loc[(domain, "force only"), "gain"] < 0.1
-        assert found.loc[(domain, "distance"), "gain"] == 0
+        assert found.loc[(domain, "competitors"), "gain"] == 0
     assert "bulk" not in {domain for domain, _ in found.index}
 
 
@@ -117,3 +147,19 @@ def test_too_little_is_refused_and_few_structures_have_no_interval():
     alike["group"] = alike["compound"]  # four groups of structures
     found = held_out_domains(alike, n_resamples=50)
     assert np.isnan(found[["low", "gain_low", "p"]].to_numpy()).all()
+
+
+def test_a_predictor_that_others_fix_has_no_answer(known):
+    """Two that are the same, as where random weights decode just as well: either may be meant."""
+    twin = known.assign(**{"control:a": known["error:a"]})
+    for answers in (partial_correlations, mixed_model):
+        found, alone = (answers(t).set_index(["subset", "predictor"]) for t in (twin, known))
+        for name in ("error:a", "control:a"):
+            assert found.loc[("all", name), ["value", "low", "high", "p"]].isna().all()
+        row = ("all", "error:b")
+        assert found.loc[row, "value"] == pytest.approx(alone.loc[row, "value"], abs=1e-3)
+    constant = known.assign(**{"error:b": 1.0})
+    for answers in (partial_correlations, mixed_model):
+        found = answers(constant).set_index(["subset", "predictor"])
+        assert np.isnan(found.loc[("all", "error:b"), "value"])
+        assert found.loc[("all", "error:a"), "value"] > 0.5

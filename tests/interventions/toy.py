@@ -14,6 +14,10 @@ SCALARS, VECTORS, CUTOFF = 6, 4, 5.0
 class Describe(torch.nn.Module):
     """Gaussians of the distances to the neighbours, and unit vectors, summed with a sign."""
 
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        self.width = width
+
     def forward(self, batch) -> torch.Tensor:
         start, end = batch.edge_index
         vectors = batch.edge_vectors()
@@ -23,7 +27,7 @@ class Describe(torch.nn.Module):
 
         def gaussians(n):
             centres = torch.linspace(2.0, 4.5, n).to(length)
-            return sign * fade * torch.exp(-((length - centres) ** 2) / 0.5)
+            return sign * fade * torch.exp(-((length - centres) ** 2) / self.width)
 
         scalars = torch.zeros(batch.n_atoms, SCALARS).to(length)
         scalars = scalars.index_add(0, start, gaussians(SCALARS))
@@ -37,11 +41,11 @@ class Toy(Potential):
 
     family = "toy"
 
-    def __init__(self, scalar, vector) -> None:
+    def __init__(self, scalar, vector, width=0.5) -> None:
         self.scalar = torch.as_tensor(np.asarray(scalar, dtype=np.float64))
         self.vector = torch.as_tensor(np.asarray(vector, dtype=np.float64))
         super().__init__(
-            "toy", Describe(), cutoff=CUTOFF, species=[11, 17],
+            "toy", Describe(width), cutoff=CUTOFF, species=[11, 17],
             irreps=["1x0e", f"{SCALARS}x0e+{VECTORS}x1o"],
             device=torch.device("cpu"), dtype=torch.float64, provenance={},
         )  # fmt: skip
@@ -57,7 +61,7 @@ class Toy(Potential):
 
     def randomised(self, seed: int = 0) -> Toy:
         rng = np.random.default_rng(seed)
-        twin = Toy(rng.normal(size=SCALARS), rng.normal(size=VECTORS))
+        twin = Toy(rng.normal(size=SCALARS), rng.normal(size=VECTORS), width=3 + rng.random())
         twin.provenance["random_weights_seed"] = str(seed)
         return twin
 

@@ -2,6 +2,7 @@
 
 from mpprobe.activations.activations import Activations, LayerFeatures
 from mpprobe.activations.capture import extract, parse_layers, stream
+from mpprobe.activations.journal import Journal, journal_beside
 from mpprobe.activations.manifest import (
     MODEL,
     RANDOM_WEIGHTS,
@@ -19,6 +20,7 @@ __all__ = [
     "RANDOM_WEIGHTS",
     "Activations",
     "Configuration",
+    "Journal",
     "LayerFeatures",
     "Rows",
     "Shard",
@@ -26,6 +28,7 @@ __all__ = [
     "StoredModel",
     "configure",
     "extract",
+    "journal_beside",
     "merge_stores",
     "parse_layers",
     "stream",

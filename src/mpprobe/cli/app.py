@@ -8,6 +8,7 @@ import typer
 
 from mpprobe import __version__
 from mpprobe.cli.erase import erase
+from mpprobe.cli.explain import explain
 from mpprobe.cli.extract import extract
 from mpprobe.cli.merge import merge
 from mpprobe.cli.models import models
@@ -48,6 +49,7 @@ app.command()(probe)
 app.command()(erase)
 app.command()(steer)
 app.command()(patch)
+app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.command()(extract)

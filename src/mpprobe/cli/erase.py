@@ -63,13 +63,15 @@ def erase(
     """Erase what a linear map reads of a target, and see what the forces lose.
 
     Several layers are erased together. The effect stands beside that of random subspaces of the
-    same rank and variance, of the species means, and of the same in a random-weight model.
+    same rank and variance, of the species means, and of the same in a random-weight model. A run
+    that was stopped goes on where it was.
     """
     from mpprobe.report.files import check_output
 
     if not dry_run:
         check_output(output, overwrite)
     from mpprobe import Settings, load, read
+    from mpprobe.cli.loading import unfinished
     from mpprobe.interventions import make_erasing
 
     frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
@@ -84,15 +86,15 @@ def erase(
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return
-    with progress(show_progress, quiet) as report:
-        found = plan.run(max_atoms=max_atoms, progress=report)
     from mpprobe.report.erasing import LEGEND, erasing_results, erasing_tables, write_erasing
 
-    show(erasing_results(found), erasing_tables(found, by_domain=verbose), LEGEND, as_json)
-
-    files = write_erasing(
-        found, output, overwrite=overwrite, configuration=options.effective_config(context)
-    )
+    with unfinished(output, plan, quiet) as journal:
+        with progress(show_progress, quiet) as report:
+            found = plan.run(max_atoms=max_atoms, progress=report, journal=journal)
+        show(erasing_results(found), erasing_tables(found, by_domain=verbose), LEGEND, as_json)
+        files = write_erasing(
+            found, output, overwrite=overwrite, configuration=options.effective_config(context)
+        )
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
 
 

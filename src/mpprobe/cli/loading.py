@@ -1,9 +1,12 @@
-"""Models that are compared with reference data, side by side."""
+"""Models that are compared with reference data, and long runs that go on where they stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from mpprobe.activations import Journal, journal_beside
 from mpprobe.cli.console import note
 from mpprobe.models.potential import Potential
 from mpprobe.models.registry import load, modals_of
@@ -42,3 +45,17 @@ def comparison(potentials: Sequence[Potential], frames: Sequence[Frame]) -> str:
         f"{', '.join(p.name for p in potentials)}; {len(frames)} structures of "
         f"{sum(map(len, frames)):,} atoms; domains {domains}"
     )
+
+
+@contextlib.contextmanager
+def unfinished(output: Path, plan, quiet: bool) -> Iterator[Journal]:
+    """What a run with the same plan, potential and device left of this output when it stopped.
+
+    Raises:
+        StoreError: see :func:`journal_beside`.
+    """
+    where = {"dtype": str(plan.potential.dtype), "device": str(plan.potential.device)}
+    with journal_beside(output, {**plan.provenance, **where}) as journal:
+        if journal.found:
+            note(f"going on: {journal.found} parts of a run that was stopped are there", quiet)
+        yield journal

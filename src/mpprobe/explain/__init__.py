@@ -17,11 +17,14 @@ from mpprobe.explain.questions import (
     partial_correlations,
 )
 from mpprobe.explain.rulers import potential_rulers
+from mpprobe.explain.study import Explained, ExplainingPlan, explain, make_explaining
 from mpprobe.targets.reference import Reference, reference_of
 
 __all__ = [
     "METRICS",
     "EncodingErrors",
+    "Explained",
+    "ExplainingPlan",
     "ForceErrors",
     "NonlocalForces",
     "Reference",
@@ -31,8 +34,10 @@ __all__ = [
     "by_part",
     "check_groups",
     "encoding_errors",
+    "explain",
     "force_errors",
     "held_out_domains",
+    "make_explaining",
     "mixed_model",
     "nonlocal_forces",
     "partial_correlations",

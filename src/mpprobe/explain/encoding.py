@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from ase import Atoms
 from mpprobe.activations.evaluate import Evaluator
 from mpprobe.errors import ProbeError
 from mpprobe.explain.forces import Progress
+from mpprobe.explain.questions import CONTROL, DISTANCE, ERROR
 from mpprobe.interventions import block_columns, block_rows
+from mpprobe.interventions.erasing import TRAINED, models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
 from mpprobe.probes.crossfit import cross_predict
@@ -41,10 +43,12 @@ class EncodingErrors:
         atoms: a row for each atom: ``structure``, ``atom``, ``species``, ``compound``, ``domain``,
             ``group``, ``in_domain``; ``force_error`` and ``force`` (eV/Å), lengths of F − F_ref and
             of F_ref; ``error:TARGET``, how far the decoded quantity is off in the target's unit
-            (for vectors the length); ``distance`` from the training cloud in the layer of the
-            first target, in standard deviations of its features.
-        layers: a row for each target: ``target``, ``unit``, ``layer``, the one whose probe is best
-            in domain, and that probe's score there, ``r2`` (within species; for vectors R²).
+            (for vectors the length), and ``control:TARGET``, the same decoded from the features of
+            the architecture with random weights; ``distance`` from the training cloud in the
+            layer of the first target, in standard deviations of its features.
+        layers: a row for each model (``trained``, ``random weights``) and target: ``model``,
+            ``target``, ``unit``, ``layer``, the one whose probe is best in domain, and that
+            probe's score there, ``r2`` (within species; for vectors R²).
         provenance: versions, settings, hashes of model and structures.
     """
 
@@ -58,6 +62,7 @@ def encoding_errors(
     structures: Atoms | Frame | Iterable[Atoms | Frame],
     *,
     targets: Sequence[str] = TARGETS,
+    random_weights: bool = True,
     settings: Settings | None = None,
     max_atoms: int | None = None,
     progress: Progress | None = None,
@@ -72,6 +77,7 @@ def encoding_errors(
         potential: from :func:`mpprobe.load`.
         structures: with reference forces, in domain and out of it.
         targets: names; see :func:`mpprobe.targets.target_names`.
+        random_weights: also decode them from the architecture with random weights.
         settings: folds, seed, and which domains are in domain.
         max_atoms: most atoms in one forward pass.
         progress: called as the work goes on.
@@ -85,6 +91,49 @@ def encoding_errors(
 
     settings = settings or Settings()
     frames = as_frames(structures)
+    reference, split = check_encoding(potential, frames, targets, settings)
+    found = [get_target(name, frames) for name in dict.fromkeys(targets)]
+    decoder = _Decoder(
+        [(target, np.concatenate(target.values(frames, potential.cutoff))) for target in found],
+        split, Scorer.from_frames(frames, n_resamples=100, seed=settings.seed),
+        _labels(frames, settings.in_domain),
+    )  # fmt: skip
+    models = list(models_of(potential, random_weights, settings.seed))
+    columns, layers = {}, []
+    for k, (name, model) in enumerate(models):
+        run = Evaluator(model, frames, max_atoms).run(
+            layers=[t.index for t in model.layers if t.index > 0]
+        )
+        errors, rows = decoder.decode(model, run.features)
+        prefix = ERROR if name == TRAINED else CONTROL
+        columns |= {prefix + target: off for target, off in errors.items()}
+        layers += [{"model": name, **row} for row in rows]
+        if name == TRAINED:
+            columns |= {
+                "force_error": np.linalg.norm(run.forces - reference, axis=1),
+                "force": np.linalg.norm(reference, axis=1),
+                DISTANCE: decoder.distance(model, run.features, rows[0]["layer"]),
+            }
+        if progress is not None:
+            progress("decoding", k + 1, len(models))
+    table = decoder.labels.assign(**columns)
+    provenance = {
+        "model": {"name": potential.name, **potential.provenance},
+        "settings": asdict(settings),
+        "structures_sha256": structures_sha256(frames),
+        "versions": versions(),
+    }
+    return EncodingErrors(table, pd.DataFrame(layers), provenance)
+
+
+def check_encoding(
+    potential: Potential, frames: Sequence[Frame], targets: Sequence[str], settings: Settings
+) -> tuple[np.ndarray, Split]:
+    """Reference forces (eV/Å, (n_atoms, 3)) and the split of what :func:`encoding_errors` is given.
+
+    Raises:
+        MPProbeError: as there.
+    """
     if not targets:
         raise ProbeError("nothing to decode: give at least one target")
     reference = np.concatenate([reference_of(frame).forces for frame in frames])
@@ -93,34 +142,7 @@ def encoding_errors(
         "domain", frames, n_folds=settings.n_folds, seed=settings.seed,
         in_domain=settings.in_domain,
     )  # fmt: skip
-    evaluator = Evaluator(potential, frames, max_atoms)
-    run = evaluator.run(layers=[t.index for t in potential.layers if t.index > 0])
-    table = _labels(frames, settings.in_domain)
-    error = np.linalg.norm(run.forces - reference, axis=1)
-    table = table.assign(force_error=error, force=np.linalg.norm(reference, axis=1))
-    scorer = Scorer.from_frames(frames, n_resamples=100, seed=settings.seed)
-    layers = []
-    for k, name in enumerate(targets):
-        target = get_target(name, frames)
-        values = np.concatenate(target.values(frames, potential.cutoff))
-        best = _best_layer(potential, run.features, target, values, split, scorer, table)
-        off = values - best["decoded"]
-        table[f"error:{target.name}"] = (
-            np.abs(off) if off.ndim == 1 else np.linalg.norm(off, axis=1)
-        )
-        if k == 0:
-            table["distance"] = _distance(best["scalars"], table)
-        layers.append({"target": target.name, "unit": target.unit, "layer": best["layer"],
-                       "r2": best["r2"]})  # fmt: skip
-        if progress is not None:
-            progress("decoding", k + 1, len(targets))
-    provenance = {
-        "model": {"name": potential.name, **potential.provenance},
-        "settings": asdict(settings),
-        "structures_sha256": structures_sha256(frames),
-        "versions": versions(),
-    }
-    return EncodingErrors(table, pd.DataFrame(layers), provenance)
+    return reference, split
 
 
 def _labels(frames: Sequence[Frame], in_domain: Sequence[str]) -> pd.DataFrame:
@@ -139,30 +161,51 @@ def _labels(frames: Sequence[Frame], in_domain: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _best_layer(
-    potential: Potential,
-    features: dict[int, np.ndarray],
-    target: Target,
-    values: np.ndarray,
-    split: Split,
-    scorer: Scorer,
-    table: pd.DataFrame,
-) -> dict:
-    """The layer whose probe is best in domain, what it decodes, and its scalars."""
-    inside = table["in_domain"].to_numpy() & split.scored
-    best: dict = {"r2": -np.inf}
-    for layer in potential.layers:
-        if layer.index == 0 or not probed_blocks(layer, target.l):
-            continue
-        x = block_rows(features[layer.index], block_columns(layer, target.l))
-        fit = cross_predict(x if target.l else x[:, :, 0], values[..., None], split)
-        decoded = fit.predictions[..., 0]
-        scores = scorer.score(values, decoded, inside)
-        r2 = (scores.r2 if target.l else scores.r2_within).value
-        if not best["r2"] >= r2:  # also where it isn't defined
-            scalars = block_rows(features[layer.index], block_columns(layer, 0))[:, :, 0]
-            best = {"r2": r2, "layer": layer.index, "decoded": decoded, "scalars": scalars}
-    return best
+@dataclass(frozen=True, eq=False)
+class _Decoder:
+    """Targets with their values, and how they are decoded from a model's features."""
+
+    targets: list[tuple[Target, np.ndarray]]
+    split: Split
+    scorer: Scorer
+    labels: pd.DataFrame
+
+    def decode(
+        self, model: Potential, features: Mapping[int, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """Errors by target, and a row about the layer of each."""
+        errors, rows = {}, []
+        for target, values in self.targets:
+            best = self._best_layer(model, features, target, values)
+            off = values - best.pop("decoded")
+            errors[target.name] = np.abs(off) if off.ndim == 1 else np.linalg.norm(off, axis=1)
+            rows.append({"target": target.name, "unit": target.unit, **best})
+        return errors, rows
+
+    def distance(
+        self, model: Potential, features: Mapping[int, np.ndarray], layer: int
+    ) -> np.ndarray:
+        """From the training cloud, in the scalars of a layer, (n_atoms,)."""
+        columns = block_columns(model.layer(layer), 0)
+        return _distance(block_rows(features[layer], columns)[:, :, 0], self.labels)
+
+    def _best_layer(
+        self, model: Potential, features: Mapping[int, np.ndarray], target: Target, y: np.ndarray
+    ) -> dict:
+        """The layer whose probe is best in domain, its score, and what it decodes."""
+        inside = self.labels["in_domain"].to_numpy() & self.split.scored
+        best: dict = {"r2": -np.inf}
+        for layer in model.layers:
+            if layer.index == 0 or not probed_blocks(layer, target.l):
+                continue
+            x = block_rows(features[layer.index], block_columns(layer, target.l))
+            fit = cross_predict(x if target.l else x[:, :, 0], y[..., None], self.split)
+            decoded = fit.predictions[..., 0]
+            scores = self.scorer.score(y, decoded, inside)
+            r2 = (scores.r2 if target.l else scores.r2_within).value
+            if not best["r2"] >= r2:  # also where it isn't defined
+                best = {"layer": layer.index, "r2": r2, "decoded": decoded}
+        return best
 
 
 def _distance(features: np.ndarray, table: pd.DataFrame) -> np.ndarray:

@@ -16,15 +16,41 @@ if TYPE_CHECKING:
 
 #: Subsets of the atoms.
 ALL, IN_DOMAIN, OUT_OF_DOMAIN = "all", "in domain", "out of domain"
+#: Before the name of a target: its error, as decoded from the model's features and from those of
+#: random weights. And the distance from the training cloud.
+ERROR, CONTROL, DISTANCE = "error:", "control:", "distance"
+#: Sets of predictors of a domain that is held out.
+COMPETITORS, BOTH = "competitors", "both"
 #: Atoms and compounds a subset needs.
 MIN_ATOMS, MIN_COMPOUNDS = 50, 3
+#: Share of the sum of squares below which what a fit leaves is rounding.
+ROUNDING = 1e-8
 #: eV/Å added before a logarithm of a force or its error, about the precision of the reference.
 SMALL = 1e-3
 
 
 def predictors(atoms: pd.DataFrame) -> list[str]:
-    """The errors of decoded quantities, and the distance from the training cloud."""
-    return [*(c for c in atoms.columns if c.startswith("error:")), "distance"]
+    """Errors of decoded quantities, and their competitors.
+
+    Those are the same decoded from random weights, and the distance from the training cloud.
+    """
+    return [*_encoding(atoms), *_competitors(atoms)]
+
+
+def _encoding(atoms: pd.DataFrame) -> list[str]:
+    return [c for c in atoms.columns if c.startswith(ERROR)]
+
+
+def _competitors(atoms: pd.DataFrame) -> list[str]:
+    return [*(c for c in atoms.columns if c.startswith(CONTROL)), DISTANCE]
+
+
+def _rivals(atoms: pd.DataFrame, predictor: str) -> list[str]:
+    """What else may account for it: the distance and its own counterpart, or all others."""
+    others = [p for p in predictors(atoms) if p != predictor]
+    target = predictor.partition(":")[2]
+    return [p for p in others if predictor == DISTANCE or p in (DISTANCE, ERROR + target,
+                                                                CONTROL + target)]  # fmt: skip
 
 
 def partial_correlations(
@@ -33,8 +59,9 @@ def partial_correlations(
     """Rank correlations of the force error with each predictor, given the others that compete.
 
     Force error and predictor are ranked over the atoms; from both is taken what a linear fit on
-    the ranks of the size of the reference force, on the species of each compound, and on the
-    distance from the training cloud gives (for the distance itself: on the other predictors). The
+    the ranks of the size of the reference force, on the species of each compound, on the distance
+    from the training cloud, and on the error of the same target decoded from random weights gives
+    (for a control: on that of the model; for the distance: on all other predictors). The
     correlation of what is left is the partial one. Compounds are resampled, and the groups of
     structures within them, with the fits held fixed.
 
@@ -46,7 +73,7 @@ def partial_correlations(
         A row for each subset (``all``, ``in domain``, ``out of domain``) with enough atoms and
         compounds, and predictor: ``subset``, ``predictor``, ``value``, ``low``, ``high`` (95 %),
         ``p`` (two-sided, from the share of resamples on the other side of zero), ``n_atoms``,
-        ``n_structures``, ``n_compounds``.
+        ``n_structures``, ``n_compounds``. NaN for a predictor that its competitors fix.
     """
     import pandas as pd
 
@@ -56,13 +83,15 @@ def partial_correlations(
         kind = pd.get_dummies(own["compound"] + " " + own["species"], dtype=float).to_numpy()
         group, counts = nested_resamples(own, n_resamples, seed)
         for predictor in predictors(atoms):
-            rivals = ["distance"] if predictor != "distance" else predictors(atoms)[:-1]
-            given = np.column_stack([ranks[["force", *rivals]].to_numpy(), kind])
+            rivals = ranks[["force", *_rivals(atoms, predictor)]]
+            given = np.column_stack([rivals.to_numpy(), kind])
             y, x = (_left(ranks[c].to_numpy(), given) for c in ("force_error", predictor))
             sums = [np.bincount(group, v, minlength=counts.shape[1]) for v in (x * y, x * x, y * y)]
             xy, xx, yy = (counts @ s for s in sums)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                r = xy / np.sqrt(xx * yy)
+            r = np.full_like(xy, np.nan)
+            if _is_left(x, ranks[predictor].to_numpy()):
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    r = xy / np.sqrt(xx * yy)
             rows.append({
                 "subset": subset, "predictor": predictor, "value": r[0],
                 **_interval(r[1:], counts.shape[1]), **_counts(own),
@@ -80,7 +109,8 @@ def mixed_model(atoms: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each subset and predictor: ``subset``, ``predictor``, ``value`` (β, the change
         of the log force error for one standard deviation of the log predictor), ``low``, ``high``
-        (95 %, Wald), ``p``, ``n_atoms``, ``n_structures``, ``n_compounds``.
+        (95 %, Wald), ``p``, ``n_atoms``, ``n_structures``, ``n_compounds``. NaN for a predictor
+        that the others fix.
     """
     import pandas as pd
     import statsmodels.formula.api as smf
@@ -95,20 +125,20 @@ def mixed_model(atoms: pd.DataFrame) -> pd.DataFrame:
             species=own["species"].to_numpy(), compound=own["compound"].to_numpy(),
             structure=own["structure"].to_numpy(),
         )  # fmt: skip
-        formula = f"y ~ force + C(species) + {' + '.join(names.values())}"
+        given = pd.get_dummies(table["species"], dtype=float).assign(force=table["force"])
+        fitted, fixed = _determined(table[list(names.values())], given)
+        formula = " + ".join(["y ~ force + C(species)", *fitted])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of variances at zero, which are an answer too
             fit = smf.mixedlm(
                 formula, table, groups="compound", re_formula="1",
                 vc_formula={"structure": "0 + C(structure)"},
             ).fit(reml=True)  # fmt: skip
-        intervals = fit.conf_int()
+        answers = fit.conf_int().set_axis(["low", "high"], axis=1)
+        answers = answers.assign(value=fit.params, p=fit.pvalues).drop(index=fixed)
         for predictor, name in names.items():
-            rows.append({
-                "subset": subset, "predictor": predictor, "value": fit.params[name],
-                "low": intervals.loc[name, 0], "high": intervals.loc[name, 1],
-                "p": fit.pvalues[name], **_counts(own),
-            })  # fmt: skip
+            answer = answers[["value", "low", "high", "p"]].reindex([name]).iloc[0]
+            rows.append({"subset": subset, "predictor": predictor, **answer, **_counts(own)})
     return pd.DataFrame(rows)
 
 
@@ -122,16 +152,17 @@ def held_out_domains(
 
     Returns:
         A row for each domain out of domain, and ``all`` of them, and each set (``force only``,
-        ``distance``, ``encoding``, ``both``): ``domain``, ``predictors``, ``value``, R² of the log
-        force error about its mean in that domain, ``low``, ``high`` (95 %, over structures and
-        compounds); ``gain``, R² above that of ``distance``, with ``gain_low``, ``gain_high`` and
-        ``p`` (two-sided).
+        ``distance``, ``competitors``: the distance and what random weights get wrong,
+        ``encoding``: what the model gets wrong, ``both``): ``domain``, ``predictors``, ``value``,
+        R² of the log force error about its mean in that domain, ``low``, ``high`` (95 %, over
+        structures and compounds); ``gain``, R² above that of ``competitors``, with ``gain_low``,
+        ``gain_high`` and ``p`` (two-sided).
     """
     import pandas as pd
 
-    encoding = predictors(atoms)[:-1]
-    sets = {"force only": [], "distance": ["distance"], "encoding": encoding,
-            "both": ["distance", *encoding]}  # fmt: skip
+    encoding, competitors = _encoding(atoms), _competitors(atoms)
+    sets = {"force only": [], "distance": [DISTANCE], COMPETITORS: competitors,
+            "encoding": encoding, BOTH: [*competitors, *encoding]}  # fmt: skip
     atoms = atoms.dropna(subset=predictors(atoms)).reset_index(drop=True)
     y = np.log(atoms["force_error"].to_numpy() + SMALL)
     species = pd.get_dummies(atoms["species"], dtype=float).to_numpy()
@@ -160,13 +191,13 @@ def held_out_domains(
             off = (y[here] - predicted[name][here]) ** 2
             r2[name] = 1 - (counts @ np.bincount(group, off, minlength=counts.shape[1])) / total
         for name in sets:
-            gain = r2[name] - r2["distance"]
+            gain = r2[name] - r2[COMPETITORS]
             own_interval, spread = (_interval(v[1:], counts.shape[1]) for v in (r2[name], gain))
             rows.append({
                 "domain": domain, "predictors": name, "value": r2[name][0],
                 "low": own_interval["low"], "high": own_interval["high"], "gain": gain[0],
                 "gain_low": spread["low"], "gain_high": spread["high"],
-                "p": spread["p"] if name != "distance" else np.nan, **_counts(own),
+                "p": spread["p"] if name != COMPETITORS else np.nan, **_counts(own),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -226,6 +257,26 @@ def _left(values: np.ndarray, given: np.ndarray) -> np.ndarray:
     return values - given @ np.linalg.lstsq(given, values, rcond=None)[0]
 
 
+def _is_left(left: np.ndarray, values: np.ndarray) -> bool:
+    """Whether a fit left more of the values than rounding."""
+    return bool((left**2).sum() > ROUNDING * (values**2).sum())
+
+
+def _determined(predictors: pd.DataFrame, given: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Columns to fit, of which none is fixed by those before it, and those fixed by all others."""
+    columns = {name: predictors[name].to_numpy() for name in predictors}
+    fitted: list[str] = []
+    fixed = []
+    for name, values in columns.items():
+        before = [columns[other] for other in fitted]
+        others = [column for other, column in columns.items() if other != name]
+        if _is_left(_left(values, np.column_stack([given, *before])), values):
+            fitted.append(name)
+        if not _is_left(_left(values, np.column_stack([given, *others])), values):
+            fixed.append(name)
+    return fitted, [name for name in fixed if name in fitted]
+
+
 def _log(values: pd.Series) -> np.ndarray:
     """Logarithm of a predictor, of which a thousandth of the median is added to keep zeros in."""
     values = values.to_numpy()
@@ -233,7 +284,10 @@ def _log(values: pd.Series) -> np.ndarray:
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
-    return (values - values.mean()) / (values.std() or 1.0)
+    spread = values.std()
+    if spread <= np.sqrt(ROUNDING) * np.abs(values).max():  # a constant
+        return np.zeros_like(values)
+    return (values - values.mean()) / spread
 
 
 def _interval(replicates: np.ndarray, n_groups: int) -> dict[str, float]:

@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.activations import parse_layers
-from mpprobe.activations.evaluate import Evaluation, Evaluator
+from mpprobe.activations.evaluate import Evaluator
+from mpprobe.activations.journal import Journal
 from mpprobe.errors import InterventionError
 from mpprobe.interventions.concepts import PARTS, concept_of, species_columns
 from mpprobe.interventions.effects import MEASURES, SIGNED, Effects
@@ -85,6 +86,7 @@ def erase(
     settings: Settings | None = None,
     max_atoms: int | None = None,
     progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> Erasing:
     """Take out of the node features all that a linear map reads of a target, and run the rest.
 
@@ -105,6 +107,7 @@ def erase(
         settings: folds of the refitted probes, resamples, seed, which domains are in domain.
         max_atoms: most atoms in one forward pass.
         progress: called as the work goes on.
+        journal: keeps the effects of random subspaces; those that it has aren't computed again.
 
     Raises:
         InterventionError: fewer draws, no such part, a layer without features of the target's
@@ -115,7 +118,7 @@ def erase(
         potential, structures, layers=layers, target=target, part=part, draws=draws,
         random_weights=random_weights, settings=settings,
     )  # fmt: skip
-    return plan.run(max_atoms=max_atoms, progress=progress)
+    return plan.run(max_atoms=max_atoms, progress=progress, journal=journal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +143,15 @@ class ErasingPlan:
     concept: np.ndarray
     split: Split
 
-    def run(self, *, max_atoms: int | None = None, progress: Progress | None = None) -> Erasing:
+    def run(
+        self,
+        *,
+        max_atoms: int | None = None,
+        progress: Progress | None = None,
+        journal: Journal | None = None,
+    ) -> Erasing:
         """Do it; arguments and errors as in :func:`erase`."""
-        work = _Work(self, progress or silent)
+        work = _Work(self, progress or silent, journal or Journal())
         for name, model in models_of(self.potential, self.random_weights, self.settings.seed):
             work.model(name, Evaluator(model, self.frames, max_atoms))
         return work.result()
@@ -233,9 +242,10 @@ def erased_layers(
 class _Work:
     """One erasure in every model, and the rows it gathers."""
 
-    def __init__(self, plan: ErasingPlan, progress: Progress) -> None:
+    def __init__(self, plan: ErasingPlan, progress: Progress, journal: Journal) -> None:
         self.plan = plan
         self.progress = progress
+        self.journal = journal
         self.order = plan.target.l
         self.sampling = {"n_resamples": plan.settings.n_resamples, "seed": plan.settings.seed}
         self.effects: list[dict] = []
@@ -253,10 +263,10 @@ class _Work:
         effects = Effects(plan.frames, unedited, in_domain=plan.settings.in_domain, **self.sampling)
         edits = self._fit(name, TARGET, evaluator, plan.concept)
         edited = evaluator.run(edits, layers=later)
-        own = self._keep(name, TARGET, effects, edited)
+        own = self._keep(name, TARGET, effects.rows(edited))
         if self.order == 0:
             means = self._fit(name, SPECIES, evaluator, species_columns(plan.frames))
-            self._keep(name, SPECIES, effects, evaluator.run(means))
+            self._keep(name, SPECIES, effects.rows(evaluator.run(means)))
         drawn = self._random(name, evaluator, unedited, edits, effects)
         self._summarise(name, own, drawn, effects.intervals(edited))
         self._decode(name, potential, later, unedited, edited)
@@ -286,16 +296,19 @@ class _Work:
             x = block_rows(unedited.features[layer], erasure.columns)
             drawn[layer] = random_erasures(erasure, Whitening.of(x), draws, seed)
         rows = []
+        what = f"random subspaces for {self.plan.target.name} in {evaluator.potential.name}"
         for k in range(draws):
-            edited = evaluator.run({layer: drawn[layer][k] for layer in drawn})
-            rows.append(self._keep(name, RANDOM, effects, edited, draw=k))
-            self.progress(f"random subspaces in {evaluator.potential.name}", k + 1, draws)
+
+            def effect(k: int = k) -> list[dict]:
+                return effects.rows(evaluator.run({t: drawn[t][k] for t in drawn}))
+
+            found = self.journal.part(f"{self.plan.target.name} | {name} | draw {k}", effect)
+            rows.append(self._keep(name, RANDOM, found, draw=k))
+            self.progress(what, k + 1, draws)
         return rows
 
-    def _keep(
-        self, name: str, edit: str, effects: Effects, edited: Evaluation, draw: int | None = None
-    ) -> list[dict]:
-        rows = [{"model": name, "edit": edit, "draw": draw, **row} for row in effects.rows(edited)]
+    def _keep(self, name: str, edit: str, found: list[dict], draw: int | None = None) -> list[dict]:
+        rows = [{"model": name, "edit": edit, "draw": draw, **row} for row in found]
         self.effects += rows
         return rows
 

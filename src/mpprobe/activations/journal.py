@@ -1,0 +1,119 @@
+"""Finished parts of a long calculation on disk, from which the same calculation goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mpprobe.activations.files import cannot_write, lock, replacing
+from mpprobe.errors import StoreError
+
+#: Added to the name of an output folder, beside it.
+SUFFIX = ".unfinished"
+_FILE = "parts.jsonl"
+
+
+class Journal:
+    """Parts by name, each kept as a line of JSON as soon as it is there.
+
+    Without a file they are kept in memory only.
+
+    Args:
+        file: of an earlier process that was stopped, or a new one.
+        about: of the calculation; parts of another are dropped.
+
+    Attributes:
+        parts: by name; those that were there at the beginning first.
+        found: how many were there at the beginning.
+
+    Raises:
+        StoreError: the file can't be written.
+    """
+
+    def __init__(self, file: Path | None = None, about: str = "") -> None:
+        self.parts: dict[str, Any] = {}
+        self._file = file
+        if file is not None:
+            self._begin(file, about)
+        self.found = len(self.parts)
+
+    def _begin(self, file: Path, about: str) -> None:
+        header = json.dumps({"about": about})
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        first, *lines = text.split("\n")
+        if first != header:
+            with replacing(file) as part:
+                part.write_text(header + "\n", encoding="utf-8")
+            return
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError):  # cut off as its process was killed
+                held = json.loads(line)
+                self.parts[held["name"]] = held["part"]
+        if not text.endswith("\n"):
+            self._append("")
+
+    def part(self, name: str, make: Callable[[], Any]) -> Any:
+        """The part of that name, made only if it isn't there.
+
+        Args:
+            name: of the part.
+            make: gives plain data, of which JSON keeps every digit.
+
+        Raises:
+            StoreError: it can't be kept.
+        """
+        if name not in self.parts:
+            self.parts[name] = make()
+            if self._file is not None:
+                self._append(json.dumps({"name": name, "part": self.parts[name]}))
+        return self.parts[name]
+
+    def _append(self, line: str) -> None:
+        try:
+            with open(self._file, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self._file, error) from error
+
+
+@contextlib.contextmanager
+def journal_beside(output: Path, about: Mapping) -> Iterator[Journal]:
+    """A journal in the folder OUTPUT.unfinished, which goes when the work has been done.
+
+    Parts that another calculation has left there are dropped.
+
+    Args:
+        output: where the results will go.
+        about: all that decides the parts, as plain data.
+
+    Raises:
+        StoreError: it can't be written, or another process is using it.
+    """
+    folder = output.with_name(output.name + SUFFIX)
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with lock(folder, 0, wait=False) as held:
+        if not held:
+            raise StoreError(f"{output}: another run is writing there; choose another --output")
+        journal = Journal(folder / _FILE, digest)
+        done = False
+        try:
+            yield journal
+            done = True
+        finally:
+            if done or not journal.parts:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,89 @@
+"""``mpprobe explain``: does what a model encodes explain its force errors?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, progress, show
+
+
+def explain(
+    context: typer.Context,
+    model: options.Model,
+    target: Annotated[
+        list[str],
+        typer.Option(
+            "-t", "--target", metavar="TARGET",
+            help="What is decoded and erased: `mpprobe targets`. Repeatable.",
+        ),
+    ] = ["potential", "charge:eeq", "field"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["dft"],  # noqa: B006
+    label: options.Labels = None,
+    limit: options.Limit = None,
+    draws: Annotated[
+        int, typer.Option(min=20, help="Random subspaces that each erasure is compared with.")
+    ] = 99,
+    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    folds: options.Folds = 5,
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    max_atoms: options.MaxAtoms = None,
+    modal: options.Modal = None,
+    head: options.Head = None,
+    trust_checkpoint: options.Trust = False,
+    fast: options.Fast = True,
+    output: options.Output = Path("mpprobe-explain"),
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:  # fmt: skip
+    """Ask whether what a model encodes explains where its forces fail.
+
+    Errors of decoded quantities beside force errors, in domain and out of it, against the distance
+    from the training cloud and random weights; and forces without what is decoded. One table, one
+    paragraph. A run that was stopped goes on where it was.
+    """
+    from mpprobe.report.files import check_output
+
+    if not dry_run:
+        check_output(output, overwrite)
+    from mpprobe import Settings, load, read
+    from mpprobe.cli.loading import comparison, unfinished
+    from mpprobe.explain import make_explaining
+
+    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
+                     trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
+    plan = make_explaining(
+        potential, frames, targets=target, draws=draws,
+        settings=Settings(folds, resamples, seed, tuple(in_domain)),
+    )  # fmt: skip
+    note(comparison([potential], frames), quiet)
+    if dry_run:
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return
+    from mpprobe.report.explaining import (
+        LEGEND,
+        explained_results,
+        explained_tables,
+        write_explained,
+    )
+
+    with unfinished(output, plan, quiet) as journal:
+        with progress(show_progress, quiet) as report:
+            found = plan.run(max_atoms=max_atoms, progress=report, journal=journal)
+        show(explained_results(found), explained_tables(found), LEGEND, as_json)
+        files = write_explained(
+            found, output, overwrite=overwrite, configuration=options.effective_config(context)
+        )
+    note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
