@@ -50,3 +50,9 @@ def test_structures():
     assert written.get_potential_energy() == -1
     np.testing.assert_allclose(written.arrays["bader_q"], [0.9, -0.9])
     assert written.info["xc"] == "PBE"
+
+
+def test_explain(capsys):
+    made = page("explain.md")
+    assert {"partial correlation", "erasure"} <= set(made["found"].effects["question"])
+    assert "p_corrected" in capsys.readouterr().out

@@ -35,7 +35,8 @@ def test_steer_prints_and_writes(steer, tmp_path):
         "results.json", "doses.csv", "atoms.csv", "distances.csv", "summary.csv", "config.yaml",
         "steering.png", "steering.pdf",
     }  # fmt: skip
-    again = steer("--overwrite", "--no-random-weights", "-t", "field")
+    again = steer("--overwrite", "--no-random-weights", "-t", "field", "--delta", 0.25)
+    assert "one atom is shifted by 0.25 V/Å" in again.out
     for text in ("Steering field at layer 1", "By dose", "Who feels it", "no more than"):
         assert text in again.out
     doses = pd.read_csv(folder / "doses.csv")

@@ -230,6 +230,21 @@ def test_the_same_seed_gives_the_same_table(clusters, found):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(again, name))
 
 
+def test_a_shift_of_one_atom_is_as_large_as_asked_for(toy, frames):
+    """The energy is a square in the vectors, so that the forces follow in proportion."""
+    for frame in frames:
+        x = toy.run(toy.batch(frame), [1]).features[1].numpy()[:, SCALARS:]
+        frame.atoms.arrays["known"] = x.reshape(len(frame), -1, 3)[:, 0]
+    changes = {}
+    for delta in (0.1, 0.2):
+        found = steer(toy, frames, layer=1, target="array:known", delta=delta, settings=SETTINGS,
+                      random_weights=False)  # fmt: skip
+        assert (found.distances["shift"] == delta).all()
+        assert found.provenance["delta"] == delta
+        changes[delta] = found.distances["change"].to_numpy()
+    np.testing.assert_allclose(changes[0.2], 2 * changes[0.1], rtol=1e-6)
+
+
 def test_a_vector_turns_with_the_structure(toy, frames):
     columns = block_columns(toy.layer(1), 1)
     features = Evaluator(toy, frames).features([1])[1]
@@ -251,7 +266,8 @@ class TestRefusals:
         [
             ({"draws": 3}, "at least 20"),
             ({"part": "species"}, "within or whole"),
-            ({"doses": [0.0]}, "other than zero"),
+            ({"doses": [0.0]}, "doses: give finite numbers other than zero"),
+            ({"delta": 0.0}, "delta: give a finite number other than zero"),
             ({"target": "field"}, "no l = 1 features"),
         ],
     )

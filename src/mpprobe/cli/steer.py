@@ -36,6 +36,13 @@ def steer(
             metavar="G", help="Amplify by 1 + G; −1 takes it away. Repeatable."
         ),
     ] = [-1.0, -0.5, 0.5, 1.0],  # noqa: B006
+    delta: Annotated[
+        float | None,
+        typer.Option(
+            help="Shift what is read of one atom of each structure by so much (the target's unit) "
+            "and see who feels it; by default its root mean square."
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(min=20, help="Random directions that the effect is compared with.")
     ] = 20,
@@ -81,7 +88,8 @@ def steer(
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
     plan = make_steering(
-        potential, frames, layer=layer, target=target, part=part, doses=dose, draws=draws,
+        potential, frames, layer=layer, target=target, part=part, doses=dose, delta=delta,
+        draws=draws,
         random_weights=random_weights,
         settings=Settings(n_resamples=resamples, seed=seed, in_domain=tuple(in_domain)),
     )  # fmt: skip

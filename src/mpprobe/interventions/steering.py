@@ -91,6 +91,7 @@ def steer(
     target: str = "potential",
     part: str = "within",
     doses: Sequence[float] = DOSES,
+    delta: float | None = None,
     draws: int = MIN_DRAWS,
     random_weights: bool = True,
     settings: Settings | None = None,
@@ -102,8 +103,8 @@ def steer(
     Arguments and errors as in :func:`make_steering`; see :class:`Steered` for what comes out.
     """
     plan = make_steering(
-        potential, structures, layer=layer, target=target, part=part, doses=doses, draws=draws,
-        random_weights=random_weights, settings=settings,
+        potential, structures, layer=layer, target=target, part=part, doses=doses, delta=delta,
+        draws=draws, random_weights=random_weights, settings=settings,
     )  # fmt: skip
     return plan.run(max_atoms=max_atoms, progress=progress)
 
@@ -113,8 +114,8 @@ class SteeringPlan:
     """Steering whose input has been checked, ready to :meth:`run`.
 
     Attributes:
-        potential, frames, layer, target, part, doses, draws, random_weights, settings: what will
-            be steered, and how.
+        potential, frames, layer, target, part, doses, delta, draws, random_weights, settings: what
+            will be steered, and how.
         concept: the target, (n_atoms, 1) or (n_atoms, 3, 1).
     """
 
@@ -124,6 +125,7 @@ class SteeringPlan:
     target: Target
     part: str
     doses: tuple[float, ...]
+    delta: float | None
     draws: int
     random_weights: bool
     settings: Settings
@@ -147,6 +149,7 @@ class SteeringPlan:
             "part": self.part,
             "layer": self.layer,
             "doses": list(self.doses),
+            "delta": self.delta,
             "draws": self.draws,
             "settings": asdict(self.settings),
             "structures_sha256": structures_sha256(self.frames),
@@ -162,6 +165,7 @@ def make_steering(
     target: str = "potential",
     part: str = "within",
     doses: Sequence[float] = DOSES,
+    delta: float | None = None,
     draws: int = MIN_DRAWS,
     random_weights: bool = True,
     settings: Settings | None = None,
@@ -176,6 +180,8 @@ def make_steering(
         part: ``within`` or ``whole``, see :data:`mpprobe.interventions.PARTS`.
         doses: factors less one by which what the probe reads is amplified; a dose of one is always
             among them.
+        delta: by how much what is read of one atom of each structure is shifted, in the target's
+            unit; the root mean square of what is read if not given.
         draws: random directions, 20 or more.
         random_weights: also the architecture with random weights.
         settings: resamples, seed, which domains are in domain.
@@ -192,6 +198,8 @@ def make_steering(
     wanted = tuple(sorted({float(d) for d in doses} | {1.0}))
     if 0.0 in wanted or not np.isfinite(wanted).all():
         raise InterventionError("doses: give finite numbers other than zero")
+    if delta is not None and not (np.isfinite(delta) and delta):
+        raise InterventionError("delta: give a finite number other than zero")
     frames = as_frames(structures)
     if not frames:
         raise InterventionError("nothing to steer: give structures")
@@ -200,8 +208,9 @@ def make_steering(
     check(frames, species=potential.species, cutoff=potential.cutoff)
     concept = concept_of(found, frames, potential.cutoff, part)
     return SteeringPlan(
-        potential, frames, layer, found, part, wanted, draws, random_weights, settings, concept
-    )
+        potential, frames, layer, found, part, wanted, delta, draws, random_weights, settings,
+        concept,
+    )  # fmt: skip
 
 
 class _Work:
@@ -231,7 +240,7 @@ class _Work:
             others.append(self._measure(name, RANDOM, evaluator, effects, direction, x, draw=k))
             self.progress(f"random directions in {evaluator.potential.name}", k + 1, plan.draws)
         self._summarise(name, effects, found, others)
-        self._distances(name, evaluator, unedited, own, _rms(own.read(x)))
+        self._distances(name, evaluator, unedited, own, plan.delta or _rms(own.read(x)))
 
     def _measure(
         self,

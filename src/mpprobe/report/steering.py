@@ -103,7 +103,9 @@ def _distance_table(found: Steered) -> Group:
                 model if k == 0 else "", f"{row['from']:g}–{row['to']:g}",
                 f"{row['n_atoms']:,}", f"{row['change']:.2g}",
             )  # fmt: skip
-    return titled("Who feels it when one atom is shifted", table)
+    shifts = " or ".join(f"{s:.3g}" for s in found.distances["shift"].unique())
+    title = f"Who feels it when one atom is shifted by {shifts} {found.provenance['unit']}"
+    return titled(title, table)
 
 
 def steering_readings(found: Steered) -> list[str]:
