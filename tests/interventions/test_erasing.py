@@ -12,7 +12,8 @@ from interventions.toy import Toy, rattled
 from mpprobe.errors import InterventionError
 from mpprobe.interventions import erase
 from mpprobe.interventions.effects import IN_DOMAIN, OUT_OF_DOMAIN
-from mpprobe.interventions.erasing import RANDOM, RANDOM_WEIGHTS, SPECIES, TARGET, TRAINED
+from mpprobe.interventions.erasing import RANDOM, SPECIES, TARGET
+from mpprobe.models.controls import RANDOM_WEIGHTS, TRAINED
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 SETTINGS = mpprobe.Settings(n_resamples=200)

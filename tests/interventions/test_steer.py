@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 
 import mpprobe
-from interventions.toy import CUTOFF, SCALARS, Toy, rattled
+from interventions.toy import CUTOFF, SCALARS, PointCharges, Toy, rattled
 from mpprobe.activations.evaluate import Evaluator
 from mpprobe.errors import InterventionError
 from mpprobe.interventions import (
@@ -23,50 +23,9 @@ from mpprobe.interventions import (
     steer,
 )
 from mpprobe.interventions.steering import PROBE, RANDOM
-from mpprobe.models.hooks import Tap
-from mpprobe.models.potential import Potential
-from mpprobe.targets.electrostatics import COULOMB
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 SETTINGS = mpprobe.Settings(n_resamples=200, in_domain=("bulk",))
-
-
-class Describe(torch.nn.Module):
-    """The potential of the other ions, and what has nothing to do with it."""
-
-    def forward(self, batch) -> torch.Tensor:
-        start, end = batch.edge_index
-        charge = torch.where(batch.numbers == 11, 1.0, -1.0).to(batch.positions)
-        length = batch.edge_vectors().norm(dim=1)
-        potential = torch.zeros_like(charge).index_add(0, start, COULOMB * charge[end] / length)
-        crowd = torch.zeros_like(charge).index_add(0, start, torch.exp(-length))
-        return torch.stack([potential, crowd, charge], dim=1)
-
-
-class PointCharges(Potential):
-    """E_i = s q_i φ_i/2 + 0.3 c_i, φ and c among its features; s = 1 in the trained one."""
-
-    family = "toy"
-
-    def __init__(self, strength: float = 1.0) -> None:
-        self.strength = strength
-        super().__init__(
-            "point charges", Describe(), cutoff=30.0, species=[11, 17], irreps=["1x0e", "3x0e"],
-            device=torch.device("cpu"), dtype=torch.float64, provenance={},
-        )  # fmt: skip
-
-    def _tap(self, layer):
-        return Tap(self.module, lambda x: x, lambda x, new: new)
-
-    def _site_energies(self, batch):
-        x = self.module(batch)
-        charge = torch.where(batch.numbers == 11, 1.0, -1.0).to(x)
-        return 0.5 * self.strength * charge * x[:, 0] + 0.3 * x[:, 1]
-
-    def randomised(self, seed=0):
-        twin = PointCharges(0.0)
-        twin.provenance["random_weights_seed"] = str(seed)
-        return twin
 
 
 @pytest.fixture(scope="module")

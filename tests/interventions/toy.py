@@ -1,4 +1,4 @@
-"""A potential whose energy is known to depend on one direction of its features."""
+"""Potentials whose energies are known: of one direction of features, and of point charges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 
 from mpprobe.models.hooks import Tap
 from mpprobe.models.potential import Potential
+from mpprobe.targets.electrostatics import COULOMB
 
 SCALARS, VECTORS, CUTOFF = 6, 4, 5.0
 
@@ -62,6 +63,45 @@ class Toy(Potential):
     def randomised(self, seed: int = 0) -> Toy:
         rng = np.random.default_rng(seed)
         twin = Toy(rng.normal(size=SCALARS), rng.normal(size=VECTORS), width=3 + rng.random())
+        twin.provenance["random_weights_seed"] = str(seed)
+        return twin
+
+
+class DescribeCharges(torch.nn.Module):
+    """The potential of the other ions, and what has nothing to do with it."""
+
+    def forward(self, batch) -> torch.Tensor:
+        start, end = batch.edge_index
+        charge = torch.where(batch.numbers == 11, 1.0, -1.0).to(batch.positions)
+        length = batch.edge_vectors().norm(dim=1)
+        potential = torch.zeros_like(charge).index_add(0, start, COULOMB * charge[end] / length)
+        crowd = torch.zeros_like(charge).index_add(0, start, torch.exp(-length))
+        return torch.stack([potential, crowd, charge], dim=1)
+
+
+class PointCharges(Potential):
+    """E_i = s q_i φ_i/2 + 0.3 c_i, φ and c among its features; s = 1 in the trained one."""
+
+    family = "toy"
+
+    def __init__(self, strength: float = 1.0) -> None:
+        self.strength = strength
+        super().__init__(
+            "point charges", DescribeCharges(), cutoff=30.0, species=[11, 17],
+            irreps=["1x0e", "3x0e"],
+            device=torch.device("cpu"), dtype=torch.float64, provenance={},
+        )  # fmt: skip
+
+    def _tap(self, layer):
+        return Tap(self.module, lambda x: x, lambda x, new: new)
+
+    def _site_energies(self, batch):
+        x = self.module(batch)
+        charge = torch.where(batch.numbers == 11, 1.0, -1.0).to(x)
+        return 0.5 * self.strength * charge * x[:, 0] + 0.3 * x[:, 1]
+
+    def randomised(self, seed=0):
+        twin = PointCharges(0.0)
         twin.provenance["random_weights_seed"] = str(seed)
         return twin
 

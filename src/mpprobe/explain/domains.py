@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpprobe.explain.forces import ForceErrors
-from mpprobe.explain.intervals import with_intervals
+from mpprobe.probes.intervals import with_intervals
 from mpprobe.probes.scores import Bootstrap, totals_by_group
 
 if TYPE_CHECKING:

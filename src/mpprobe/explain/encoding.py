@@ -14,7 +14,7 @@ from mpprobe.errors import ProbeError
 from mpprobe.explain.forces import Progress
 from mpprobe.explain.questions import CONTROL, DISTANCE, ERROR
 from mpprobe.interventions import block_columns, block_rows
-from mpprobe.interventions.erasing import TRAINED, models_of
+from mpprobe.models.controls import TRAINED, models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
 from mpprobe.probes.crossfit import cross_predict

@@ -14,9 +14,9 @@ from ase import Atoms
 from mpprobe.activations.evaluate import evaluate
 from mpprobe.errors import StructureError
 from mpprobe.explain.forces import Progress, one_name_each
-from mpprobe.explain.intervals import with_intervals
 from mpprobe.models.graph import neighbour_list
 from mpprobe.models.potential import Potential
+from mpprobe.probes.intervals import with_intervals
 from mpprobe.probes.scores import Bootstrap, through_origin, totals_by_group
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames

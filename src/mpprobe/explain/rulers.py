@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.errors import TargetError
-from mpprobe.explain.intervals import with_intervals
+from mpprobe.probes.intervals import with_intervals
 from mpprobe.probes.scores import Bootstrap, through_origin, totals_by_group
 from mpprobe.structures import Frame, as_frames
 from mpprobe.targets import get_target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from mpprobe.interventions.erase import (
     fit_erasure,
     random_erasures,
 )
+from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
 from mpprobe.probes.crossfit import cross_predict
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 #: Called with what is done, how much of it, and how much there is.
 Progress = Callable[[str, int, int], None]
 
-#: The models and the edits, as the tables call them.
-TRAINED, RANDOM_WEIGHTS = "trained", "random weights"
+#: The edits, as the tables call them.
 TARGET, RANDOM, SPECIES = "target", "random subspace", "species means"
 #: Fewest random subspaces that an effect is compared with.
 MIN_DRAWS = 20
@@ -201,15 +201,6 @@ def make_erasing(
     return ErasingPlan(
         potential, frames, chosen, found, part, draws, random_weights, settings, concept, split
     )
-
-
-def models_of(
-    potential: Potential, random_weights: bool, seed: int
-) -> Iterator[tuple[str, Potential]]:
-    """The potential, and its architecture with random weights unless it has those already."""
-    yield TRAINED, potential
-    if random_weights and "random_weights_seed" not in potential.provenance:
-        yield RANDOM_WEIGHTS, potential.randomised(seed)
 
 
 def check_draws(draws: int) -> None:

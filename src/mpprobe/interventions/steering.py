@@ -18,10 +18,10 @@ from mpprobe.interventions.erasing import (
     MIN_DRAWS,
     Progress,
     check_draws,
-    models_of,
     silent,
 )
 from mpprobe.interventions.steer import Direction, Steering, fit_direction, random_directions
+from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings
 from mpprobe.probes.scores import MIN_GROUPS, estimate, through_origin, totals_by_group

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.interventions.effects import ALL, IN_DOMAIN, OUT_OF_DOMAIN
-from mpprobe.interventions.erasing import RANDOM, SPECIES, TARGET, TRAINED, Erasing
+from mpprobe.interventions.erasing import RANDOM, SPECIES, TARGET, Erasing
+from mpprobe.models.controls import TRAINED
 from mpprobe.report.figures import number, save
 from mpprobe.report.files import records, replace_folder, write_json
 from mpprobe.report.style import MODEL_COLOUR, figure_style

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.interventions.effects import ALL
-from mpprobe.interventions.erasing import TRAINED
 from mpprobe.interventions.steering import PROBE, RANDOM, Steered
+from mpprobe.models.controls import TRAINED
 from mpprobe.report.figures import save
 from mpprobe.report.files import records, replace_folder, write_json
 from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style

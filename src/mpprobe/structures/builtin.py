@@ -33,15 +33,21 @@ class BuiltinSet:
         Raises:
             StructureError: it is in neither place.
         """
-        file = f"{self.name}.extxyz.gz"
-        installed = Path(str(files("mpprobe"))) / "data" / file
-        checkout = Path(__file__).parents[3] / "data" / (self.folder or self.name) / file
-        for path in (installed, checkout):
-            if path.is_file():
-                return path
-        raise StructureError(
-            f"{self.name}: the built-in set's file {file} is missing; reinstall mpprobe"
-        )
+        return data_file(self.folder or self.name, f"{self.name}.extxyz.gz")
+
+
+def data_file(folder: str, name: str) -> Path:
+    """A file that mpprobe ships: inside an installed package, or in a folder of ``data/``.
+
+    Raises:
+        StructureError: it is in neither place.
+    """
+    installed = Path(str(files("mpprobe"))) / "data" / name
+    checkout = Path(__file__).parents[3] / "data" / folder / name
+    for path in (installed, checkout):
+        if path.is_file():
+            return path
+    raise StructureError(f"{name}: a file that comes with mpprobe is missing; reinstall mpprobe")
 
 
 _SETS = (
