@@ -56,3 +56,9 @@ def test_explain(capsys):
     made = page("explain.md")
     assert {"partial correlation", "erasure"} <= set(made["found"].effects["question"])
     assert "p_corrected" in capsys.readouterr().out
+
+
+def test_response(capsys):
+    made = page("response.md")
+    assert made["rows"].shape == (1, 3, len(made["salt"]), 3)
+    assert "strength" in capsys.readouterr().out

@@ -53,7 +53,9 @@ _HOME = {
     "potential_rulers": "mpprobe.explain",
     "probe": "mpprobe.probes",
     "read": "mpprobe.structures",
+    "Response": "mpprobe.response",
     "register_target": "mpprobe.targets",
+    "force_constants": "mpprobe.response",
     "steer": "mpprobe.interventions",
     "stream": "mpprobe.activations",
     "target_names": "mpprobe.targets",
@@ -62,6 +64,7 @@ _HOME = {
     "write_force_errors": "mpprobe.report.domains",
     "write_nonlocal_forces": "mpprobe.report.nonlocal_forces",
     "write_patched": "mpprobe.report.patch",
+    "write_response": "mpprobe.report.response",
     "write_steered": "mpprobe.report.steering",
     "write_study": "mpprobe.report.files",
 }

@@ -16,6 +16,7 @@ from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
 from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
+from mpprobe.cli.response import response
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
 
@@ -49,6 +50,7 @@ app.command()(probe)
 app.command()(erase)
 app.command()(steer)
 app.command()(patch)
+app.command()(response)
 app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)

@@ -22,6 +22,7 @@ from mpprobe.response.force_constants import Progress, check_atoms, force_consta
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets.charges import formal_charges
 from mpprobe.targets.dielectric import dielectrics
+from mpprobe.targets.electrostatics import COULOMB
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,9 @@ class Response:
     Attributes:
         pairs: a row for each model (``trained``, ``random weights``), structure and pair: the
             columns of :func:`mpprobe.response.pair_table`, ``compound``, ``domain``.
+        axis: a row for each model, structure and pair on a line along the first lattice vector:
+            ``species``, ``other``, ``distance``, ``K`` along the line (eV/Å²), and ``ratio``, the
+            product of charges (e²) of which −2 z_i z_j/4πε0 r³ is as large, images left out.
         shells: a row for each model, structure, pair of species and distance: ``distance`` (Å),
             ``n``, ``rms``, root mean square component of K (eV/Å²), ``ratio``, Σ K·T / Σ T·T, the
             product of charges that the shell asks for (e²).
@@ -54,6 +58,7 @@ class Response:
     """
 
     pairs: pd.DataFrame
+    axis: pd.DataFrame
     shells: pd.DataFrame
     fits: pd.DataFrame
     shares: pd.DataFrame
@@ -135,6 +140,7 @@ class ResponsePlan:
                 table = pair_table(
                     frame, self.atoms[k], constants, unit[k], self.charges[k], self.nearest
                 )
+                table = table.assign(on_axis=_on_axis(frame, table))
                 pairs.append(table.assign(**about))
                 if self.shares:
 
@@ -145,8 +151,9 @@ class ResponsePlan:
                     shares += [{**about, **row} for row in found]
         table = pd.concat(pairs, ignore_index=True)
         return Response(
-            table, _shells(table), self._fits(table), pd.DataFrame(shares), self.provenance
-        )
+            table, _axis(table), _shells(table), self._fits(table), pd.DataFrame(shares),
+            self.provenance,
+        )  # fmt: skip
 
     def _fits(self, pairs: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd
@@ -256,6 +263,28 @@ def _middle(frame: Frame) -> list[int]:
         int(min(np.flatnonzero(frame.numbers == z), key=lambda i: (round(distance[i], 6), i)))
         for z in np.unique(frame.numbers)
     ]
+
+
+def _on_axis(frame: Frame, table: pd.DataFrame) -> np.ndarray:
+    """Whether the line between two atoms is along the first lattice vector."""
+    vectors = np.array([
+        frame.atoms.get_distance(i, j, mic=True, vector=True)
+        for i, j in zip(table["i"], table["j"], strict=True)
+    ])  # fmt: skip
+    axis = frame.atoms.cell.array[0]
+    size = np.linalg.norm(axis) * np.linalg.norm(vectors, axis=1)
+    return np.abs(vectors @ axis) > (1 - 1e-6) * size if axis.any() else np.full(len(table), False)
+
+
+def _axis(pairs: pd.DataFrame) -> pd.DataFrame:
+    own = pairs[pairs["on_axis"]]
+    keys = ["model", "structure", "compound", "domain", "species", "other"]
+    table = own.groupby([*keys, own["distance"].round(2)], sort=False)["K_along"].mean()
+    table = table.rename("K").reset_index().sort_values("distance", kind="stable")
+    table = table.assign(ratio=table["K"] * table["distance"] ** 3 / (-2 * COULOMB))
+    order = {key: k for k, key in enumerate(zip(pairs["model"], pairs["structure"], strict=True))}
+    place = [order[key] for key in zip(table["model"], table["structure"], strict=True)]
+    return table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
 
 
 def _shells(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,350 @@
+"""Whether distant force constants follow Coulomb's law: tables, figure, readings, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpprobe.models.controls import TRAINED
+from mpprobe.report.figures import number, save
+from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from mpprobe.report.terminal import titled
+from mpprobe.response import METAL, SITES, Response
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.console import Group
+
+#: How to read the tables.
+LEGEND = (
+    "Z*²/ε: of the cation, if force constants beyond the cutoff are those of screened charges with "
+    "all their images (Ewald); every distance counts alike. Exponent p: K falls as r^(−p), 3 for "
+    "dipoles. Anisotropy: strength along the line between two atoms over that across it, 1 for "
+    "dipoles. Left: share of K² that the Coulomb form leaves, 1 where there is none of it. "
+    "Published: PBEsol, see data/response. Intervals: 95 %, over shells of atoms."
+)
+#: Below this share left, force constants are called of the Coulomb form.
+MOSTLY = 0.5
+
+
+def response_tables(found: Response) -> Iterator[Group]:
+    """The fit of each structure by range of distances, along one axis, and the sites of pairs."""
+    yield _fit_table(found)
+    if len(found.axis):
+        yield _axis_table(found)
+    if len(found.shares):
+        yield _share_table(found)
+
+
+def _fit_table(found: Response) -> Group:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("structure", "distance (Å)"):
+        table.add_column(heading)
+    models = list(dict.fromkeys(found.fits["model"]))
+    for heading in ("Z*²/ε", "published", "exponent", "anisotropy", "left", "rms K\n(meV/Å²)"):
+        table.add_column(heading, justify="right")
+    for model in models[1:]:
+        for heading in ("left", "rms K"):
+            table.add_column(f"{model}:\n{heading}", justify="right", style="dim")
+    for _, rows in _own(found.fits, TRAINED).groupby("structure", sort=False):
+        table.add_section()
+        for k, (_, row) in enumerate(rows.iterrows()):
+            names = ("exponent", "anisotropy") if _follows(row) else ()
+            cells = [_interval(row, "strength"), *(_interval(row, name) for name in names)]
+            cells += [""] * (3 - len(cells))
+            others = [_same(found.fits, row, model) for model in models[1:]]
+            table.add_row(
+                _label(row) if k == 0 else "", _range(row, found.provenance["nearest"]), cells[0],
+                number(row["published"]) if row["all"] and "published" in row else "",
+                *cells[1:], number(row["residual"]), _milli(row["rms"]),
+                *(c for other in others for c in (number(other["residual"]), _milli(other["rms"]))),
+                style="bold" if row["all"] else None,
+            )  # fmt: skip
+    name = found.provenance["model"]["name"]
+    return titled(f"{name}: force constants beyond the cutoff as those of charges", table)
+
+
+def _axis_table(found: Response) -> Group:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("structure", "pair"):
+        table.add_column(heading)
+    for heading in ("distance (Å)", "K (meV/Å²)", "z_i z_j (e²)"):
+        table.add_column(heading, justify="right")
+    for _, rows in _own(found.axis, TRAINED).groupby("structure", sort=False):
+        table.add_section()
+        for k, (_, row) in enumerate(rows.iterrows()):
+            table.add_row(
+                _label(row) if k == 0 else "", f"{row['species']}–{row['other']}",
+                f"{row['distance']:.2f}", _milli(row["K"]), number(row["ratio"]),
+            )  # fmt: skip
+    return titled("Along the first lattice vector; charges of dipoles without images", table)
+
+
+def _share_table(found: Response) -> Group:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("structure", "pair"):
+        table.add_column(heading)
+    for heading in ("distance (Å)", "K (meV/Å²)", *SITES):
+        table.add_column(heading, justify="right")
+    for _, rows in _own(found.shares, TRAINED).groupby("structure", sort=False):
+        table.add_section()
+        for k, (_, row) in enumerate(rows.iterrows()):
+            table.add_row(
+                _label(row) if k == 0 else "", f"{row['species']}–{row['other']}",
+                f"{row['distance']:.2f}", _milli(row["K"]), *(number(row[s]) for s in SITES),
+            )  # fmt: skip
+    return titled("On which sites a pair's force constant sits: shares", table)
+
+
+def response_readings(found: Response) -> list[str]:
+    """A line for each structure, and one for all that have published values."""
+    lines = []
+    whole = found.fits[found.fits["all"]]
+    for _, row in _own(whole, TRAINED).iterrows():
+        lines.append(f"{_label(row)}: {_law(row)}{_control(whole, row)}")
+    return [*lines, *_correlation_reading(found)]
+
+
+def _law(row: pd.Series) -> str:
+    left = number(row["residual"])
+    if not _follows(row):
+        return f"no Coulomb law: Z*²/ε {_interval(row, 'strength')}; the form leaves {left} of K²"
+    text = f"Z*²/ε {_interval(row, 'strength')}"
+    if np.isfinite(row.get("published", np.nan)):
+        share = row["strength"] / row["published"]
+        text += f", {number(share)} of the published {number(row['published'])}"
+    return f"{text}; exponent {_interval(row, 'exponent')}; the form leaves {left} of K²"
+
+
+def _follows(row: pd.Series) -> bool:
+    """Whether there is something of the Coulomb form, whose exponent and anisotropy can be told."""
+    return not row["strength_low"] <= 0 and row["strength"] > 0 and row["residual"] <= MOSTLY
+
+
+def _control(whole: pd.DataFrame, row: pd.Series) -> str:
+    others = whole[(whole["structure"] == row["structure"]) & (whole["model"] != TRAINED)]
+    said = [f"{r['model']}: it leaves {number(r['residual'])}" for _, r in others.iterrows()]
+    return f"; {', '.join(said)}" if said else ""
+
+
+def correlation(found: Response) -> tuple[float, float, float, int]:
+    """Of the model's and the published Z*²/ε∞ over compounds: r, its 95 % interval, and how many.
+
+    From resamples of compounds; NaN below three compounds, the interval below five.
+    """
+    own = _published(found)
+    n = len(own)
+    if n < 3:
+        return np.nan, np.nan, np.nan, n
+    x, y = own["published"].to_numpy(), own["strength"].to_numpy()
+    rng = np.random.default_rng(found.provenance["settings"]["seed"])
+    value = float(np.corrcoef(x, y)[0, 1])
+    if n < 5:
+        return value, np.nan, np.nan, n
+    drawn = rng.integers(n, size=(found.provenance["settings"]["n_resamples"], n))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = [np.corrcoef(x[k], y[k])[0, 1] for k in drawn if len(set(k)) > 2]
+    return value, *np.nanquantile(values, [0.025, 0.975]), n
+
+
+def _correlation_reading(found: Response) -> list[str]:
+    r, low, high, n = correlation(found)
+    if not np.isfinite(r):
+        return []
+    interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+    own = _published(found)
+    ratio = (own["strength"] / own["published"]).median()
+    return [
+        f"over {n} compounds the model's Z*²/ε goes with the published ones with r = "
+        f"{number(r)}{interval}; the median of their ratio is {number(ratio)}"
+    ]
+
+
+def _published(found: Response) -> pd.DataFrame:
+    whole = _own(found.fits[found.fits["all"]], TRAINED)
+    return whole[whole["published"].notna()] if "published" in whole else whole.iloc[:0]
+
+
+def _own(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    return table[table["model"] == model]
+
+
+def _same(fits: pd.DataFrame, row: pd.Series, model: str) -> pd.Series:
+    own = fits[(fits["model"] == model) & (fits["structure"] == row["structure"])]
+    return own[(own["from"] == row["from"]) & (own["all"] == row["all"])].iloc[0]
+
+
+def _label(row: pd.Series) -> str:
+    """The compound, with the structure's own name if that is another."""
+    name = Path(row["structure"]).name
+    return name if name == row["compound"] else f"{row['compound']} ({name})"
+
+
+def _range(row: pd.Series, nearest: float) -> str:
+    if row["all"] or not np.isfinite(row["to"]):
+        return f"over {nearest * row['from']:g}"
+    return f"{nearest * row['from']:g}–{nearest * row['to']:g}"
+
+
+def _interval(row: pd.Series, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    known = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+    return number(row[name]) + known
+
+
+def _milli(value: float) -> str:
+    """eV/Å² as meV/Å²."""
+    value = 1000 * float(value)
+    text = f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1e}"
+    return text.replace("-", "−")
+
+
+def response_figure(found: Response) -> Figure:
+    """Decay with distance, the model against published values, and the sites of pairs."""
+    from matplotlib.figure import Figure
+
+    panels = 1 + (len(_published(found)) > 1) + (len(found.shares) > 0)
+    with figure_style():
+        figure = Figure(figsize=(1.2 + 3.9 * panels, 4.2), layout="constrained")
+        axes = list(figure.subplots(1, panels, squeeze=False)[0])
+        _decay_panel(axes.pop(0), found)
+        if len(_published(found)) > 1:
+            _published_panel(axes.pop(0), found)
+        if len(found.shares):
+            _share_panel(axes.pop(0), found)
+        figure.suptitle(f"{found.provenance['model']['name']}: response beyond the cutoff")
+    return figure
+
+
+def _decay_panel(axis: Axes, found: Response) -> None:
+    shells = found.shells
+    trained = _own(shells, TRAINED)
+    ionic = trained[trained["domain"] != METAL]
+    colours = iter(DOMAIN_COLOURS * 4)
+    for compound, rows in ionic.groupby("compound", sort=False):
+        axis.plot(rows["distance"], 1000 * rows["rms"], "o", color=next(colours), markersize=3,
+                  alpha=0.8, label=compound)  # fmt: skip
+    for compound, rows in trained[trained["domain"] == METAL].groupby("compound", sort=False):
+        axis.plot(rows["distance"], 1000 * rows["rms"], "x", color="0.55", markersize=4,
+                  label=compound)  # fmt: skip
+    for model, rows in shells[shells["model"] != TRAINED].groupby("model", sort=False):
+        axis.plot(rows["distance"], 1000 * rows["rms"], ".", color="0.8", markersize=3,
+                  label=model, zorder=0)  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    if len(ionic):
+        near = ionic[ionic["distance"] < 1.3 * ionic["distance"].min()]
+        r = np.geomspace(ionic["distance"].min(), ionic["distance"].max(), 20)
+        scale = float((near["rms"] * near["distance"] ** 3).median())
+        axis.plot(r, 1000 * scale / r**3, color="0.2", linewidth=0.9, label="∝ r⁻³")
+        axis.set_ylim(bottom=1e-6 * 1000 * float(ionic["rms"].max()))
+    axis.set_xlabel("distance (Å)")
+    axis.set_ylabel("rms K of a shell (meV/Å²)")
+    _plain_distances(axis)
+    axis.legend(frameon=False, fontsize="x-small", ncols=2)
+
+
+def _plain_distances(axis: Axes) -> None:
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _published_panel(axis: Axes, found: Response) -> None:
+    own = _published(found)
+    x, y = own["published"].to_numpy(), own["strength"].to_numpy()
+    bars = np.nan_to_num(np.stack([y - own["strength_low"], own["strength_high"] - y])).clip(min=0)
+    axis.errorbar(x, y, yerr=bars, linestyle="none", marker="o", markersize=4, capsize=2,
+                  elinewidth=0.8, color=DOMAIN_COLOURS[0])  # fmt: skip
+    for name, a, b in zip(own["compound"], x, y, strict=True):
+        axis.annotate(name, (a, b), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
+    axis.axline((0, 0), slope=1, color="0.6", linewidth=0.8, zorder=0)
+    axis.set_xlim(0, 1.15 * x.max())
+    axis.set_ylim(min(0, y.min()) - 0.02, 1.15 * max(y.max(), x.max()))
+    axis.set_xlabel("published Z*²/ε∞")
+    axis.set_ylabel("Z*²/ε of the model")
+    r, low, high, n = correlation(found)
+    if np.isfinite(r):
+        interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+        axis.set_title(f"r = {number(r)}{interval}, {n} compounds", fontsize="medium")
+
+
+def _share_panel(axis: Axes, found: Response) -> None:
+    own = _own(found.shares, TRAINED)
+    place, left = np.arange(len(own)), np.zeros((2, len(own)))
+    colours = (DOMAIN_COLOURS[0], DOMAIN_COLOURS[1], "0.75")
+    for site, colour in zip(SITES, colours, strict=True):
+        share = own[site].to_numpy()
+        side = (share < 0).astype(int)  # what is of the other sign is drawn to the other side
+        start = left[side, place]
+        axis.barh(place, share, left=start, color=colour, label=site, height=0.7)
+        left[side, place] += share
+    labels = [f"{r['compound']} {r['species']}–{r['other']} {r['distance']:.1f} Å"
+              for _, r in own.iterrows()]  # fmt: skip
+    axis.set_yticks(place, labels, fontsize="x-small")
+    axis.invert_yaxis()
+    axis.axvline(0, color="0.4", linewidth=0.6)
+    axis.set_xlabel("share of K")
+    axis.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.15),
+                ncols=3)  # fmt: skip
+
+
+def response_results(found: Response) -> dict[str, Any]:
+    """Readings, tables and provenance, as plain data."""
+    return {
+        "readings": response_readings(found),
+        "fits": records(found.fits),
+        "axis": records(found.axis),
+        "shells": records(found.shells),
+        "shares": records(found.shares),
+        "provenance": found.provenance,
+    }
+
+
+def write_response(
+    found: Response,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    configuration: str | None = None,
+) -> list[Path]:
+    """Write ``results.json``, the tables as CSV and the figure.
+
+    Args:
+        found: from :func:`mpprobe.response.response`.
+        folder: what is there is replaced.
+        overwrite: an earlier result may be.
+        configuration: written as ``config.yaml``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MPProbeError: see :func:`mpprobe.report.files.check_output`.
+    """
+
+    def write(part: Path) -> None:
+        write_json(part / "results.json", response_results(found))
+        for name in ("pairs", "axis", "shells", "fits", "shares"):
+            table = getattr(found, name)
+            if len(table):
+                table.to_csv(part / f"{name}.csv", index=False)
+        if configuration is not None:
+            (part / "config.yaml").write_text(configuration, encoding="utf-8")
+        save(response_figure(found), part / "response")
+
+    return replace_folder(folder, overwrite, write)
