@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.explain import METRICS, ForceErrors
-from mpprobe.report.figures import save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
 
@@ -163,14 +162,12 @@ def write_force_errors(
     Raises:
         MPProbeError: see :func:`mpprobe.report.files.check_output`.
     """
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", domain_results(errors, summary))
-        summary.to_csv(part / "by_domain.csv", index=False)
-        errors.structures.to_csv(part / "structures.csv", index=False)
-        errors.atoms.to_csv(part / "atoms.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(domain_figure(summary), part / "force_errors")
-
-    return replace_folder(folder, overwrite, write)
+    tables = {"by_domain": summary, "structures": errors.structures, "atoms": errors.atoms}
+    return write_result(
+        folder,
+        domain_results(errors, summary),
+        tables,
+        {"force_errors": domain_figure(summary)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )

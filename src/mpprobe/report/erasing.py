@@ -11,8 +11,8 @@ import numpy as np
 from mpprobe.interventions.effects import ALL, IN_DOMAIN, OUT_OF_DOMAIN
 from mpprobe.interventions.erasing import RANDOM, SPECIES, TARGET, Erasing
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import number, save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.figures import number
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
 
@@ -266,13 +266,13 @@ def write_erasing(
     Raises:
         MPProbeError: see :func:`mpprobe.report.files.check_output`.
     """
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", erasing_results(found))
-        for name in ("effects", "summary", "erasures", "decoding"):
-            getattr(found, name).to_csv(part / f"{name}.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(erasing_figure(found), part / "erasing")
-
-    return replace_folder(folder, overwrite, write)
+    names = ("effects", "summary", "erasures", "decoding")
+    tables = {name: getattr(found, name) for name in names}
+    return write_result(
+        folder,
+        erasing_results(found),
+        tables,
+        {"erasing": erasing_figure(found)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )

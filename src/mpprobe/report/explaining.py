@@ -20,8 +20,8 @@ from mpprobe.explain.study import (
     SIGNIFICANT,
     Explained,
 )
-from mpprobe.report.figures import number, save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.figures import number
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
 
@@ -382,15 +382,14 @@ def write_explained(
     Raises:
         MPProbeError: see :func:`mpprobe.report.files.check_output`.
     """
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", explained_results(found))
-        for name in ("effects", "domains", "random", "erasures", "decoding"):
-            getattr(found, name).to_csv(part / f"{name}.csv", index=False)
-        for name in ("atoms", "layers"):
-            getattr(found.encoding, name).to_csv(part / f"{name}.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(explained_figure(found), part / "explained")
-
-    return replace_folder(folder, overwrite, write)
+    names = ("effects", "domains", "random", "erasures", "decoding")
+    tables = {name: getattr(found, name) for name in names}
+    tables |= {"atoms": found.encoding.atoms, "layers": found.encoding.layers}
+    return write_result(
+        folder,
+        explained_results(found),
+        tables,
+        {"explained": explained_figure(found)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from mpprobe.structures import write_extxyz
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def check_output(folder: str | Path, overwrite: bool) -> Path:
@@ -121,6 +122,43 @@ def replace_folder(
     return sorted(folder.iterdir())
 
 
+def write_result(
+    folder: str | Path,
+    results: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    figures: Mapping[str, Figure],
+    *,
+    overwrite: bool,
+    configuration: str | None,
+) -> list[Path]:
+    """Write ``results.json``, tables as CSV, figures as PNG and PDF, and ``config.yaml``.
+
+    Args:
+        folder: what is there is replaced.
+        results: plain data.
+        tables, figures: by the names of their files.
+        overwrite: an earlier result may be.
+        configuration: written as ``config.yaml`` if given.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MPProbeError: see :func:`check_output`.
+    """
+
+    def write(part: Path) -> None:
+        write_json(part / "results.json", results)
+        for name, table in tables.items():
+            table.to_csv(part / f"{name}.csv", index=False)
+        for name, figure in figures.items():
+            save(figure, part / name)
+        if configuration is not None:
+            (part / "config.yaml").write_text(configuration, encoding="utf-8")
+
+    return replace_folder(folder, overwrite, write)
+
+
 def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     write_json(folder / "results.json", results(study))
     study.scores.to_csv(folder / "scores.csv", index=False)
@@ -144,12 +182,12 @@ def atom_arrays(study: Study) -> dict[str, list[np.ndarray]]:
     return arrays
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """The file that holds :func:`json_text`."""
     path.write_text(json_text(content) + "\n", encoding="utf-8")
 
 
-def json_text(content: dict[str, Any]) -> str:
+def json_text(content: Mapping[str, Any]) -> str:
     """Plain data, readable, without NaN."""
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from mpprobe.explain import NonlocalForces
 from mpprobe.explain.nonlocal_forces import COMPARED
-from mpprobe.report.figures import number, save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.figures import number
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
 
@@ -287,15 +287,13 @@ def write_nonlocal_forces(
     Raises:
         MPProbeError: see :func:`mpprobe.report.files.check_output`.
     """
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", nonlocal_results(found, distances, parts))
-        tables = {"by_distance": distances, "by_part": parts, "atoms": found.atoms,
-                  "pairs": found.pairs}  # fmt: skip
-        for name, table in tables.items():
-            table.to_csv(part / f"{name}.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(nonlocal_figure(found), part / "nonlocal_forces")
-
-    return replace_folder(folder, overwrite, write)
+    tables = {"by_distance": distances, "by_part": parts, "atoms": found.atoms,
+              "pairs": found.pairs}  # fmt: skip
+    return write_result(
+        folder,
+        nonlocal_results(found, distances, parts),
+        tables,
+        {"nonlocal_forces": nonlocal_figure(found)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )

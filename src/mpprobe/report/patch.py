@@ -10,8 +10,7 @@ import numpy as np
 
 from mpprobe.interventions.erasing import RANDOM
 from mpprobe.interventions.patch import EVERYTHING, SUBSPACE, Patched
-from mpprobe.report.figures import save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
 
@@ -127,13 +126,12 @@ def write_patched(
 ) -> list[Path]:
     """Write ``results.json``, two tables as CSV and the figure; arguments as in
     :func:`mpprobe.report.erasing.write_erasing`."""
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", patch_results(found))
-        for name in ("summary", "atoms"):
-            getattr(found, name).to_csv(part / f"{name}.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(patch_figure(found), part / "patch")
-
-    return replace_folder(folder, overwrite, write)
+    tables = {"summary": found.summary, "atoms": found.atoms}
+    return write_result(
+        folder,
+        patch_results(found),
+        tables,
+        {"patch": patch_figure(found)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )

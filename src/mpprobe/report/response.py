@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import number, save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.figures import number
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
 from mpprobe.response import METAL, SITES, Response
@@ -336,15 +336,13 @@ def write_response(
     Raises:
         MPProbeError: see :func:`mpprobe.report.files.check_output`.
     """
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", response_results(found))
-        for name in ("pairs", "axis", "shells", "fits", "shares"):
-            table = getattr(found, name)
-            if len(table):
-                table.to_csv(part / f"{name}.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(response_figure(found), part / "response")
-
-    return replace_folder(folder, overwrite, write)
+    names = ("pairs", "axis", "shells", "fits", "shares")
+    tables = {name: getattr(found, name) for name in names if len(getattr(found, name))}
+    return write_result(
+        folder,
+        response_results(found),
+        tables,
+        {"response": response_figure(found)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )

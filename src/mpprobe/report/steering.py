@@ -11,8 +11,7 @@ import numpy as np
 from mpprobe.interventions.effects import ALL
 from mpprobe.interventions.steering import PROBE, RANDOM, Steered
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import save
-from mpprobe.report.files import records, replace_folder, write_json
+from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
 
@@ -225,13 +224,13 @@ def write_steered(
 ) -> list[Path]:
     """Write ``results.json``, four tables as CSV and the figure; arguments as in
     :func:`mpprobe.report.erasing.write_erasing`."""
-
-    def write(part: Path) -> None:
-        write_json(part / "results.json", steering_results(found))
-        for name in ("doses", "atoms", "distances", "summary"):
-            getattr(found, name).to_csv(part / f"{name}.csv", index=False)
-        if configuration is not None:
-            (part / "config.yaml").write_text(configuration, encoding="utf-8")
-        save(steering_figure(found), part / "steering")
-
-    return replace_folder(folder, overwrite, write)
+    names = ("doses", "atoms", "distances", "summary")
+    tables = {name: getattr(found, name) for name in names}
+    return write_result(
+        folder,
+        steering_results(found),
+        tables,
+        {"steering": steering_figure(found)},
+        overwrite=overwrite,
+        configuration=configuration,
+    )
