@@ -43,6 +43,10 @@ class InterventionError(MPProbeError):
     """An edit of node features that can't be made from what was given."""
 
 
+class AttributionError(MPProbeError):
+    """A number or a layer that can't be explained from what was given."""
+
+
 class MissingPackageError(MPProbeError):
     """An optional package is missing; the message holds the line that installs it (exit code 3)."""
 

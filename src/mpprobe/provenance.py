@@ -13,7 +13,7 @@ from mpprobe.structures import Frame
 
 PACKAGES = (
     "mpprobe", "torch", "e3nn", "sevenn", "mace-torch", "numba", "ase", "numpy",
-    "scikit-learn", "torch-pme", "dftd4", "featomic", "concept-erasure", "statsmodels",
+    "scikit-learn", "torch-pme", "dftd4", "featomic", "concept-erasure", "statsmodels", "captum",
 )  # fmt: skip
 
 

@@ -71,6 +71,13 @@ class TestWhatIsComputed:
         assert batch.positions.grad is None
         assert not batch.positions.requires_grad
 
+    def test_gradients_switched_off_outside_do_not_matter(self, potential, ionic_cells):
+        batch = potential.batch(ionic_cells)
+        forces = potential.run(batch, forces=True).forces
+        with torch.no_grad():
+            assert torch.equal(potential.run(batch, forces=True).forces, forces)
+        assert forces.abs().max() > 1e-3
+
     def test_energies_are_those_with_forces(self, potential, ionic_cells):
         batch = potential.batch(ionic_cells)
         with_forces = potential.run(batch, forces=True)

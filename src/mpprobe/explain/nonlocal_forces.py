@@ -14,7 +14,7 @@ from ase import Atoms
 from mpprobe.activations.evaluate import evaluate
 from mpprobe.errors import StructureError
 from mpprobe.explain.forces import Progress, one_name_each
-from mpprobe.models.graph import neighbour_list
+from mpprobe.models.graph import fewest_bonds
 from mpprobe.models.potential import Potential
 from mpprobe.probes.intervals import with_intervals
 from mpprobe.probes.scores import Bootstrap, through_origin, totals_by_group
@@ -130,7 +130,7 @@ def nonlocal_forces(
         model = {f.source: x for f, (_, x) in zip(frames, results, strict=True)}
         forces = {"model": model, "reference": reference, "point": point}
         for first, *displaced in groups:
-            steps = _steps(first.frame, potential.cutoff)
+            steps = fewest_bonds(first.frame.atoms, potential.cutoff)
             singles = {d.key: d for d in displaced if len(d.vectors) == 1}
             for one in singles.values():
                 if "same_as" in one.frame.atoms.info:  # the same again elsewhere
@@ -288,17 +288,6 @@ def _vectors(first: Frame, frame: Frame) -> dict[int, np.ndarray]:
 
 def _charges(frame: Frame, source: str) -> np.ndarray:
     return screened_charges(frame) if source == "screened" else charges_of(frame, source)
-
-
-def _steps(frame: Frame, cutoff: float) -> np.ndarray:
-    """Fewest bonds shorter than the cutoff between two atoms, (n_atoms, n_atoms); inf: no way."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import shortest_path
-
-    i, j = neighbour_list(frame.atoms, cutoff)[:2]
-    shape = (len(frame), len(frame))
-    bonds = csr_array((np.ones(len(i)), (i, j)), shape=shape)
-    return shortest_path(bonds, unweighted=True)
 
 
 def _labels(potential: Potential, first: Frame, frame: Frame, i: int, j: int, steps) -> dict:

@@ -115,6 +115,16 @@ def neighbour_list(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     return matscipy_list("ijS", pbc=atoms.pbc, cell=cell, positions=positions, cutoff=cutoff)
 
 
+def fewest_bonds(atoms: Atoms, cutoff: float) -> np.ndarray:
+    """Fewest bonds shorter than the cutoff (Å) between atoms, (n_atoms, n_atoms); inf: no way."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import shortest_path
+
+    i, j = neighbour_list(atoms, cutoff)[:2]
+    bonds = csr_array((np.ones(len(i)), (i, j)), shape=(len(atoms), len(atoms)))
+    return shortest_path(bonds, unweighted=True)
+
+
 def _bounding_cell(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     """A cell that holds all atoms: free directions get a vector of their own, long enough."""
     cell = atoms.cell.complete().array.copy()

@@ -274,7 +274,7 @@ class Potential(ABC):
             batch = replace(batch, positions=batch.positions.detach().clone().requires_grad_())
         with torch.set_grad_enabled(forces or keep_graph):
             site = run_hooked(captured, partial(self._site_energies, batch))
-        return self._output(batch, captured.features, site, forces, keep_graph)
+            return self._output(batch, captured.features, site, forces, keep_graph)
 
     def _output(self, batch, features, site, forces, keep_graph) -> Output:
         import torch

@@ -1,0 +1,314 @@
+"""Which atoms and which features of a layer a number comes from: captum over node features."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+
+from mpprobe.attribution.scalars import Scalar
+from mpprobe.errors import AttributionError
+from mpprobe.models.potential import Layer, Potential
+from mpprobe.structures import Frame, as_frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+#: What the features are compared with.
+BASELINES = {
+    "species mean": "the mean over the structure's atoms of the same species, of scalars only",
+    "zero": "nothing",
+}
+#: Most atoms in one forward pass, over copies of a structure.
+MAX_ATOMS = 2000
+#: Steps of integrated gradients, Gauss and Legendre's.
+STEPS = 32
+#: Perturbations behind infidelity and sensitivity, and their size in standard deviations of the
+#: features.
+PERTURBATIONS, SIZE = 10, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """How much each feature of each atom adds to a number.
+
+    Attributes:
+        values: (n_atoms, layer.dim), in the unit of the number.
+        layer: whose features.
+        symbols: of the atoms, (n_atoms,).
+        scalar, unit, method, baseline: what is explained, how, and compared with what.
+        value, baseline_value: the number, and what it is with the features of the baseline.
+        gap: (value − baseline_value − Σ values), which is zero if the map is complete; relative
+            to the difference in ``relative_gap``.
+        infidelity: mean square error of the change that the map predicts for small random changes
+            of the features, over the mean square change (Yeh and others, 2019; captum's); NaN for
+            methods that go by whole atoms.
+        sensitivity: largest relative change of the map for small random changes of the features
+            (captum's ``sensitivity_max``); NaN unless asked for.
+    """
+
+    values: np.ndarray
+    layer: Layer
+    symbols: list[str]
+    scalar: str
+    unit: str
+    method: str
+    baseline: str
+    value: float
+    baseline_value: float
+    gap: float
+    infidelity: float
+    sensitivity: float
+
+    @property
+    def relative_gap(self) -> float:
+        difference = self.value - self.baseline_value
+        return abs(self.gap / difference) if difference else np.nan
+
+    def by_atom(self) -> pd.DataFrame:
+        """A row for each atom: ``atom``, ``species``, ``total``, and a column for each irrep."""
+        import pandas as pd
+
+        columns = {irrep: block.sum(axis=1) for irrep, block in self._blocks()}
+        return pd.DataFrame({
+            "atom": np.arange(len(self.values)), "species": self.symbols,
+            "total": self.values.sum(axis=1), **columns,
+        })  # fmt: skip
+
+    def by_channel(self) -> pd.DataFrame:
+        """A row for each channel: ``irrep``, ``channel``, ``total`` over atoms and components."""
+        import pandas as pd
+
+        tables = [
+            pd.DataFrame({"irrep": irrep, "channel": np.arange(block.shape[1]),
+                          "total": block.sum(axis=0)})
+            for irrep, block in self._blocks()
+        ]  # fmt: skip
+        return pd.concat(tables, ignore_index=True)
+
+    def _blocks(self):
+        """Each irrep and the attributions summed over the components of a channel, (n, mul)."""
+        for block in self.layer.blocks:
+            own = self.values[:, block.start : block.stop]
+            yield f"{block.l}{block.p}", own.reshape(len(own), block.mul, -1).sum(axis=2)
+
+
+def attribute(
+    potential: Potential,
+    structure: Atoms | Frame,
+    scalar: Scalar,
+    layer: int,
+    *,
+    method: str = "integrated gradients",
+    baseline: str = "species mean",
+    seed: int = 0,
+    sensitivity: bool = False,
+    max_atoms: int = MAX_ATOMS,
+) -> Attribution:
+    """Share a number out among the node features of a layer.
+
+    Args:
+        potential: from :func:`mpprobe.load`.
+        structure: whose number.
+        scalar: which, see :mod:`mpprobe.attribution.scalars`. Forces are those of the features as
+            they move with the atoms.
+        layer: whose features; earlier than what is read, or the same.
+        method: one of :data:`METHODS`.
+        baseline: one of :data:`BASELINES`.
+        seed: of random samples and perturbations.
+        sensitivity: also measure it, which takes as long as ten maps.
+        max_atoms: most atoms in one forward pass, copies of the structure counted.
+
+    Raises:
+        AttributionError: no such method, baseline or atom, or a layer that the number doesn't
+            depend on.
+        ModelError: an element that the potential doesn't know, or no such layer.
+    """
+
+    (frame,) = as_frames(structure)
+    about = potential.layer(layer)
+    for chosen, known in ((method, METHODS), (baseline, BASELINES)):
+        if chosen not in known:
+            raise AttributionError(f"{chosen!r}: choose one of {', '.join(known)}")
+    scalar.check(potential, frame, layer)
+    problem = _Problem(potential, frame, scalar, layer, max_atoms)
+    x, reference = problem.features[None], problem.baseline(about, baseline)[None]
+    explain = METHODS[method]
+
+    def explanation(inputs: torch.Tensor) -> torch.Tensor:
+        with _seeded(seed):
+            return explain(problem, inputs, reference)
+
+    found = explanation(x)
+    value, start = (problem(features)[0].item() for features in (x, reference))
+    values = found[0].detach().cpu().numpy().astype(np.float64)
+    return Attribution(
+        values, about, frame.atoms.get_chemical_symbols(), scalar.name, scalar.unit, method,
+        baseline, value, start, value - start - float(values.sum()),
+        np.nan if method in BY_ATOM else _infidelity(problem, x, x - reference, found, seed),
+        _sensitivity(problem, explanation, x, seed) if sensitivity else np.nan,
+    )  # fmt: skip
+
+
+class _Problem:
+    """A number as a function of a layer's features, (n, n_atoms, dim) → (n,)."""
+
+    def __init__(
+        self, potential: Potential, frame: Frame, scalar: Scalar, layer: int, max_atoms: int
+    ) -> None:
+        self.potential, self.frame, self.scalar, self.layer = potential, frame, scalar, layer
+        self.copies = max(1, max_atoms // len(frame))
+        self._batches: dict = {}
+        features = potential.run(self._batch(1), [layer], energies=False).features
+        self.features = features[layer].detach()
+        self.spread = float(self.features.std())
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.cat([self._values(part) for part in x.split(self.copies)])
+
+    def _values(self, x: torch.Tensor) -> torch.Tensor:
+        flat = x.flatten(0, 1)
+
+        def put(features: torch.Tensor) -> torch.Tensor:
+            # As large as x, and moving with the atoms as the features do.
+            return features + (flat - features.detach())
+
+        batch = self._batch(len(x))
+        return self.scalar.values(self.potential, batch, {self.layer: put})
+
+    def _batch(self, copies: int):
+        if copies not in self._batches:
+            self._batches[copies] = self.potential.batch([self.frame] * copies)
+        return self._batches[copies]
+
+    def baseline(self, layer: Layer, name: str) -> torch.Tensor:
+        import torch
+
+        reference = torch.zeros_like(self.features)
+        if name == "zero":
+            return reference
+        numbers = torch.as_tensor(self.frame.numbers, device=reference.device)
+        for block in layer.blocks:
+            if block.l:
+                continue
+            columns = slice(block.start, block.stop)
+            for z in numbers.unique():
+                own = numbers == z
+                reference[own, columns] = self.features[own, columns].mean(dim=0)
+        return reference
+
+    def atom_mask(self) -> torch.Tensor:
+        """One feature an atom, for methods that take features away together."""
+        import torch
+
+        n, width = self.features.shape
+        atoms = torch.arange(n, device=self.features.device)
+        return atoms.repeat_interleave(width).reshape(1, n, width)
+
+
+def _integrated_gradients(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+    from captum.attr import IntegratedGradients
+
+    return IntegratedGradients(problem).attribute(x, baseline, n_steps=STEPS)
+
+
+def _input_x_gradient(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+    from captum.attr import Saliency
+
+    gradient = Saliency(problem).attribute(x.clone().requires_grad_(), abs=False)
+    return gradient * (x - baseline)
+
+
+def _gradient_shap(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+    from captum.attr import GradientShap
+
+    return GradientShap(problem).attribute(x, baseline, n_samples=STEPS)
+
+
+def _atom_ablation(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+    from captum.attr import FeatureAblation
+
+    mask = problem.atom_mask()
+    found = FeatureAblation(problem).attribute(
+        x, baseline, feature_mask=mask, perturbations_per_eval=problem.copies
+    )
+    return found / x.shape[-1]  # captum gives the whole of an atom to each of its features
+
+
+def _shapley(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+    from captum.attr import ShapleyValueSampling
+
+    mask = problem.atom_mask()
+    found = ShapleyValueSampling(problem).attribute(
+        x, baseline, feature_mask=mask, n_samples=STEPS, perturbations_per_eval=problem.copies
+    )
+    return found / x.shape[-1]
+
+
+#: Ways of sharing out.
+METHODS: dict[str, Callable] = {
+    "integrated gradients": _integrated_gradients,
+    "gradient × input": _input_x_gradient,
+    "gradient SHAP": _gradient_shap,
+    "atom ablation": _atom_ablation,
+    "Shapley sampling": _shapley,
+}
+
+
+#: Those that take whole atoms away: within an atom they share evenly.
+BY_ATOM = ("atom ablation", "Shapley sampling")
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """captum draws from torch's and NumPy's global generators; both are put back."""
+    import torch
+
+    state = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+
+def _infidelity(
+    problem: _Problem, x: torch.Tensor, apart: torch.Tensor, found: torch.Tensor, seed: int
+) -> float:
+    """captum's infidelity over the mean square change; NaN where nothing changes."""
+    import torch
+    from captum.metrics import infidelity
+
+    changes = []
+
+    def perturb(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        step = SIZE * problem.spread * torch.randn_like(inputs)
+        changes.append((problem(inputs) - problem(inputs - step)).detach())
+        return step, inputs - step
+
+    # What a step is multiplied by: attributions per unit that the feature is from the baseline.
+    slopes = torch.where(apart != 0, found / torch.where(apart != 0, apart, 1.0), 0.0)
+    with _seeded(seed):
+        value = infidelity(problem, perturb, x, slopes, n_perturb_samples=PERTURBATIONS)
+    square = float((torch.cat(changes) ** 2).mean())
+    return float(value[0]) / square if square else np.nan
+
+
+def _sensitivity(problem: _Problem, explanation: Callable, x: torch.Tensor, seed: int) -> float:
+    from captum.metrics import sensitivity_max
+
+    with _seeded(seed):
+        value = sensitivity_max(
+            explanation, x, perturb_radius=SIZE * problem.spread,
+            n_perturb_samples=PERTURBATIONS, max_examples_per_batch=1,
+        )  # fmt: skip
+    return float(value[0])
