@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import ase.io
+import numpy as np
 import pandas as pd
 import pytest
 
+import mpprobe
+from mpprobe.cli.loading import with_forces
 from mpprobe.interventions import effects
 from mpprobe.report.erasing import erasing_figure, erasing_readings
+from mpprobe.targets.reference import reference_of
 
 
 @pytest.fixture
@@ -49,6 +54,19 @@ def test_json_is_what_the_file_holds_and_domains_are_shown_when_asked(erase, tmp
     assert "cluster" in again.out
 
 
+def test_forces_of_another_name_are_the_reference(erase, structures, tmp_path):
+    images = ase.io.read(structures, ":")
+    for atoms in images:
+        atoms.arrays["forces_xtb"] = np.ones((len(atoms), 3))
+    ase.io.write(tmp_path / "named.extxyz", images)
+    arguments = ("--layer", 1, "--no-random-weights", "-s", tmp_path / "named.extxyz")
+    result = erase(*arguments, "--forces", "forces_xtb", "--dry-run")
+    assert result.code == 2  # the structures of the fixture, given too, have none
+    assert "no reference forces" in result.err
+    frames = with_forces(mpprobe.read(tmp_path / "named.extxyz"), "forces_xtb")
+    assert (reference_of(frames[0]).forces == 1).all()
+
+
 def test_a_dry_run_writes_nothing(erase, tmp_path):
     assert erase("--dry-run").code == 0
     assert not (tmp_path / "out").exists()
@@ -75,7 +93,6 @@ class TestReadings:
     @pytest.fixture(scope="class")
     @classmethod
     def found(cls, model, structures):
-        import mpprobe
         from mpprobe.interventions import erase
 
         potential = mpprobe.load(model, trust_checkpoint=True)

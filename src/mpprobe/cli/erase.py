@@ -29,6 +29,7 @@ def erase(
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
+    forces: options.Forces = "forces",
     draws: Annotated[
         int, typer.Option(min=20, help="Random subspaces that the effect is compared with.")
     ] = 20,
@@ -71,10 +72,12 @@ def erase(
     if not dry_run:
         check_output(output, overwrite)
     from mpprobe import Settings, load, read
-    from mpprobe.cli.loading import unfinished
+    from mpprobe.cli.loading import unfinished, with_forces
     from mpprobe.interventions import make_erasing
 
-    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    frames = with_forces(
+        read(structures, labels=options.parse_labels(label), limit=limit, seed=seed), forces
+    )
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
     plan = make_erasing(

@@ -24,6 +24,7 @@ def explain(
     structures: options.Structures = ["dft"],  # noqa: B006
     label: options.Labels = None,
     limit: options.Limit = None,
+    forces: options.Forces = "forces",
     draws: Annotated[
         int, typer.Option(min=20, help="Random subspaces that each erasure is compared with.")
     ] = 99,
@@ -58,10 +59,12 @@ def explain(
     if not dry_run:
         check_output(output, overwrite)
     from mpprobe import Settings, load, read
-    from mpprobe.cli.loading import comparison, unfinished
+    from mpprobe.cli.loading import comparison, unfinished, with_forces
     from mpprobe.explain import make_explaining
 
-    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    frames = with_forces(
+        read(structures, labels=options.parse_labels(label), limit=limit, seed=seed), forces
+    )
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
     plan = make_explaining(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mpprobe.activations import Journal, journal_beside
@@ -11,6 +12,7 @@ from mpprobe.cli.console import note
 from mpprobe.models.potential import Potential
 from mpprobe.models.registry import load, modals_of
 from mpprobe.structures import Frame
+from mpprobe.targets.reference import reference_of
 
 
 def load_models(
@@ -36,6 +38,22 @@ def _modal(name: str, modal: str | None, frames: Sequence[Frame], quiet: bool) -
             note(f"{name}: fidelity {same[0]}, the functional of the structures", quiet)
             return same[0]
     return modal if modals else None
+
+
+def with_forces(frames: Sequence[Frame], name: str) -> list[Frame]:
+    """The structures with the reference forces of that name as ``forces``, where others look.
+
+    Raises:
+        StructureError: a structure has none of another name than ``forces``.
+    """
+    if name == "forces":
+        return list(frames)
+    made = []
+    for frame in frames:
+        atoms = frame.atoms.copy()
+        atoms.arrays["forces"] = reference_of(frame, name).forces
+        made.append(replace(frame, atoms=atoms))
+    return made
 
 
 def comparison(potentials: Sequence[Potential], frames: Sequence[Frame]) -> str:

@@ -17,9 +17,7 @@ def ood(
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
-    forces: Annotated[
-        str, typer.Option(metavar="NAME", help="Per-atom array of the reference forces (eV/Å).")
-    ] = "forces",
+    forces: options.Forces = "forces",
     energy: Annotated[
         str, typer.Option(metavar="NAME", help="Info key of the reference energy (eV).")
     ] = "energy",

@@ -184,6 +184,9 @@ InDomain = Annotated[
     ),
 ]
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")]
+Forces = Annotated[
+    str, typer.Option(metavar="NAME", help="Per-atom array of the reference forces (eV/Å).")
+]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many structures, spread over domains.")
 ]

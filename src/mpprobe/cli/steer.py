@@ -30,6 +30,7 @@ def steer(
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
+    forces: options.Forces = "forces",
     dose: Annotated[
         list[float],
         typer.Option(
@@ -82,9 +83,12 @@ def steer(
     if not dry_run:
         check_output(output, overwrite)
     from mpprobe import Settings, load, read
+    from mpprobe.cli.loading import with_forces
     from mpprobe.interventions import make_steering
 
-    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    frames = with_forces(
+        read(structures, labels=options.parse_labels(label), limit=limit, seed=seed), forces
+    )
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
     plan = make_steering(
