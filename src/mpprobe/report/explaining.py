@@ -126,7 +126,8 @@ def _value(row: pd.Series) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def _p(p: float) -> str:
@@ -221,9 +222,13 @@ def _verdict(row: pd.Series) -> str:
 
 
 def _count(found: Explained) -> str:
-    tried = found.effects["p"].notna()
-    held = int(found.effects["supported"].sum())
-    return f"Comparisons: {tried.sum()}; supported at a corrected p below {SIGNIFICANT}: {held}."
+    effects = found.effects
+    held = effects[effects["supported"]]
+    competing = held["what"].str.startswith((CONTROL, DISTANCE)).sum()
+    return (
+        f"Comparisons: {effects['p'].notna().sum()}; supported at a corrected p below "
+        f"{SIGNIFICANT}: {len(held) - competing} of encoding, {competing} of its competitors."
+    )
 
 
 def conclusion(found: Explained) -> str:
