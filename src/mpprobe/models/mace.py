@@ -98,6 +98,28 @@ class MACE(Potential):
         }
         return self.module(data, compute_force=False)["node_energy"]
 
+    def layer_energies(self, batch: Batch) -> dict[int, torch.Tensor]:
+        """See :meth:`mpprobe.models.potential.Potential.layer_energies`."""
+        readouts = list(self.module.readouts)
+        if len(readouts) < 2:
+            return {}
+        seen: dict[int, torch.Tensor] = {}
+
+        def keep(t: int):
+            return lambda module, inputs, output: seen.update({t: output[:, self._head]})
+
+        handles = [r.register_forward_hook(keep(t)) for t, r in enumerate(readouts, start=1)]
+        try:
+            with torch.no_grad():
+                total = self._site_energies(batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        scaling = getattr(self.module, "scale_shift", None)
+        scale = 1.0 if scaling is None else torch.atleast_1d(scaling.scale)[self._head]
+        parts = {t: (scale * part).to(total.dtype) for t, part in seen.items()}
+        return {0: total - sum(parts.values()), **parts}
+
     def randomised(self, seed: int = 0) -> MACE:
         """The same architecture with weights drawn as mace draws them before training."""
         return MACE(

@@ -159,6 +159,16 @@ class Potential(ABC):
         stay as they are.
         """
 
+    def layer_energies(self, batch: Batch) -> dict[int, torch.Tensor]:
+        """Parts of the site energies that a model reads out layer by layer.
+
+        Returns:
+            For each layer with a readout of its own the part that it adds, eV, (n_atoms,), and for
+            layer 0 the rest, which is fixed by the species; they add up to the site energies. Empty
+            for a model that has one readout, after its last layer.
+        """
+        return {}
+
     def batch(self, structures: Atoms | Frame | Iterable[Atoms | Frame]) -> Batch:
         """Neighbour graph of the structures, on this potential's device in its dtype.
 
