@@ -62,3 +62,11 @@ def test_response(capsys):
     made = page("response.md")
     assert made["rows"].shape == (1, 3, len(made["salt"]), 3)
     assert "strength" in capsys.readouterr().out
+
+
+def test_attribution(capsys):
+    made = page("attribution.md")
+    assert made["found"].relative_gap < 1e-3
+    assert made["graph"].number_of_edges() > 0
+    assert list(made["lens"]["layer"]) == [0, 1, 2, 3, 4, 5]
+    assert "bonds" in capsys.readouterr().out

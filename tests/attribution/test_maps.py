@@ -18,6 +18,7 @@ from mpprobe.attribution import (
     TotalEnergy,
     attribute,
 )
+from mpprobe.attribution.maps import BY_ATOM, SIZE
 from mpprobe.errors import AttributionError, ModelError
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
@@ -116,10 +117,20 @@ class TestKnownModel:
         square = attribute(Toy(0 * A, B), cell, TotalEnergy(), 1, baseline="zero")
         assert square.infidelity > 0.05
 
-    def test_sensitivity_is_measured_if_asked_for(self, toy, cell):
-        assert np.isnan(attribute(toy, cell, TotalEnergy(), 1).sensitivity)
-        found = attribute(toy, cell, TotalEnergy(), 1, sensitivity=True)
-        assert 0 < found.sensitivity < 1
+    @pytest.mark.parametrize("method", METHODS)
+    def test_sensitivity_is_measured_if_asked_for(self, toy, cell, method):
+        assert np.isnan(attribute(toy, cell, TotalEnergy(), 1, method=method).sensitivity)
+        linear = Toy(A, 0 * B)
+        found = attribute(linear, cell, TotalEnergy(), 1, method=method, baseline="zero",
+                          sensitivity=True)  # fmt: skip
+        # The map is a·x, or its mean over an atom's features: it can't change by more than a·δ.
+        x = self.features(linear, cell)
+        largest = SIZE * np.std(x, ddof=1) * np.abs(A)
+        change = np.sqrt(len(cell)) * np.linalg.norm(largest)
+        if method in BY_ATOM:
+            change = np.sqrt(x.size) * largest.sum() / x.shape[1]
+        bound = change / np.linalg.norm(found.values)
+        assert 0.1 * bound < found.sensitivity <= bound * (1 + 1e-6)
 
     @pytest.mark.parametrize("method", ["gradient SHAP", "Shapley sampling"])
     def test_the_same_seed_gives_the_same_map(self, toy, cell, method):

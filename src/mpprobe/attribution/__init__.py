@@ -4,11 +4,20 @@ from mpprobe.attribution.influence import Influence, influence, influence_graph
 from mpprobe.attribution.lens import energy_lens
 from mpprobe.attribution.maps import BASELINES, METHODS, Attribution, attribute
 from mpprobe.attribution.scalars import Decoded, ForceComponent, Scalar, SiteEnergy, TotalEnergy
+from mpprobe.attribution.study import (
+    Attributed,
+    AttributionPlan,
+    fit_decoded,
+    make_attribution,
+    parse_number,
+)
 
 __all__ = [
     "BASELINES",
     "METHODS",
+    "Attributed",
     "Attribution",
+    "AttributionPlan",
     "Decoded",
     "ForceComponent",
     "Influence",
@@ -17,6 +26,9 @@ __all__ = [
     "TotalEnergy",
     "attribute",
     "energy_lens",
+    "fit_decoded",
     "influence",
     "influence_graph",
+    "make_attribution",
+    "parse_number",
 ]

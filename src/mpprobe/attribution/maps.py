@@ -132,9 +132,7 @@ def attribute(
 
     (frame,) = as_frames(structure)
     about = potential.layer(layer)
-    for chosen, known in ((method, METHODS), (baseline, BASELINES)):
-        if chosen not in known:
-            raise AttributionError(f"{chosen!r}: choose one of {', '.join(known)}")
+    check_choices(method, baseline)
     scalar.check(potential, frame, layer)
     problem = _Problem(potential, frame, scalar, layer, max_atoms)
     x, reference = problem.features[None], problem.baseline(about, baseline)[None]
@@ -153,6 +151,17 @@ def attribute(
         np.nan if method in BY_ATOM else _infidelity(problem, x, x - reference, found, seed),
         _sensitivity(problem, explanation, x, seed) if sensitivity else np.nan,
     )  # fmt: skip
+
+
+def check_choices(method: str, baseline: str) -> None:
+    """Refuse a method or a baseline that isn't there.
+
+    Raises:
+        AttributionError: names those that are.
+    """
+    for chosen, known in ((method, METHODS), (baseline, BASELINES)):
+        if chosen not in known:
+            raise AttributionError(f"{chosen!r}: choose one of {', '.join(known)}")
 
 
 class _Problem:
@@ -308,7 +317,7 @@ def _sensitivity(problem: _Problem, explanation: Callable, x: torch.Tensor, seed
 
     with _seeded(seed):
         value = sensitivity_max(
-            explanation, x, perturb_radius=SIZE * problem.spread,
+            lambda inputs: (explanation(*inputs),), x, perturb_radius=SIZE * problem.spread,
             n_perturb_samples=PERTURBATIONS, max_examples_per_batch=1,
         )  # fmt: skip
     return float(value[0])

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mpprobe import __version__
+from mpprobe.cli.attribute import attribute
 from mpprobe.cli.erase import erase
 from mpprobe.cli.explain import explain
 from mpprobe.cli.extract import extract
@@ -50,6 +51,7 @@ app.command()(probe)
 app.command()(erase)
 app.command()(steer)
 app.command()(patch)
+app.command()(attribute)
 app.command()(response)
 app.command()(explain)
 app.command()(ood)

@@ -130,6 +130,7 @@ def write_result(
     *,
     overwrite: bool,
     configuration: str | None,
+    more: Callable[[Path], None] = lambda part: None,
 ) -> list[Path]:
     """Write ``results.json``, tables as CSV, figures as PNG and PDF, and ``config.yaml``.
 
@@ -139,6 +140,7 @@ def write_result(
         tables, figures: by the names of their files.
         overwrite: an earlier result may be.
         configuration: written as ``config.yaml`` if given.
+        more: writes what else there is into the folder it is given.
 
     Returns:
         The files written.
@@ -153,6 +155,7 @@ def write_result(
             table.to_csv(part / f"{name}.csv", index=False)
         for name, figure in figures.items():
             save(figure, part / name)
+        more(part)
         if configuration is not None:
             (part / "config.yaml").write_text(configuration, encoding="utf-8")
 
