@@ -175,7 +175,7 @@ def convergence() -> str:
     """What converge.py found."""
     found = json.loads(converge.CONVERGENCE.read_text()) if converge.CONVERGENCE.exists() else {}
     if not found:
-        return "Not calculated yet."
+        return "Not calculated."
     forces = {name: row for name, row in found.items() if "largest" in row}
     lines = ["| structure | better | largest change | rms |", "|---|---|---|---|"]
     for name, row in forces.items():
@@ -209,7 +209,7 @@ def main() -> int:
     structures, rejected = collect(inputs, HERE / "nowhere" if only_check else CACHE)
     there = {a.info["name"] for a in structures}
     names = [a.info["name"] for a in inputs if a.info["name"] not in there]
-    missing = {n: rejected.get(n, {}).get("reason", "not calculated yet") for n in names}
+    missing = {n: rejected.get(n, {}).get("reason", "not calculated") for n in names}
     displaced = collect_pairs(HERE / "nowhere" if only_check else CACHE)
     readme = HERE / "README.md"
     tables = {

@@ -73,7 +73,8 @@ def test_charges_are_of_the_ions_and_sum_to_zero(frames, ionic):
     for frame in ionic:
         formal, bader = frame.atoms.arrays["charge_formal"], frame.atoms.arrays["bader_q"]
         assert (np.sign(formal) == np.sign(bader)).all()
-        assert (np.abs(bader) < np.abs(formal) + 0.05).all()
+        # On the coarse grids of clusters equal atoms differ by 0.06 e (see the datasheet).
+        assert (np.abs(bader) < np.abs(formal) + 0.1).all()
     for frame in frames:
         if frame.domain == "metal":
             assert np.abs(frame.atoms.arrays["bader_q"]).max() < 0.25
