@@ -16,7 +16,7 @@ from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
 from mpprobe.probes.crossfit import cross_predict
 from mpprobe.probes.scores import Scorer
-from mpprobe.probes.sources import probed_blocks
+from mpprobe.probes.sources import probed_blocks, probed_columns
 from mpprobe.structures import Frame, as_frames, check
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ def energy_lens(
         run = Evaluator(model, frames, max_atoms).run(layers=[t.index for t in layers])
         energy = run.site_energies
         for k, layer in enumerate(layers):
-            columns = np.concatenate([
-                np.arange(b.start, b.stop) for b in probed_blocks(layer, 0)
-            ])  # fmt: skip
-            x = run.features[layer.index][:, columns].astype(np.float64)
+            x = run.features[layer.index][:, probed_columns(layer, 0)[:, 0]].astype(np.float64)
             fit = cross_predict(x, energy[:, None], split)
             scores = scorer.score(energy, fit.predictions[:, 0], fit.scored)
             rows.append({"model": name, "readout": FITTED, "layer": layer.index, **_cells(scores)})

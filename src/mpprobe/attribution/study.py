@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from mpprobe.errors import AttributionError
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes.ridge import RidgeProbe
-from mpprobe.probes.sources import probed_blocks
+from mpprobe.probes.sources import probed_columns
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import get_target
@@ -223,7 +223,7 @@ def fit_decoded(
     y = np.concatenate(found.values(frames, potential.cutoff))
     about = potential.layer(layer)
     features = Evaluator(potential, frames).features([layer])[layer]
-    columns = np.concatenate([np.arange(b.start, b.stop) for b in probed_blocks(about, 0)])
+    columns = probed_columns(about, 0)[:, 0]
     groups = np.unique([frame.group for frame in frames], return_inverse=True)[1] % 5
     probe = RidgeProbe()
     cells = np.repeat(groups, [len(frame) for frame in frames])
@@ -231,7 +231,5 @@ def fit_decoded(
     solved = probe.solve()
     weights = np.zeros(about.dim)
     weights[columns] = solved.coef[:, 0]
-    return replace(
-        Decoded(atom, layer, weights), intercept=float(solved.intercept[0]), target=found.name,
-        unit=found.unit,
-    )  # fmt: skip
+    intercept = float(solved.intercept[0])
+    return Decoded(atom, layer, weights, intercept, target=found.name, unit=found.unit)

@@ -53,13 +53,7 @@ def attribute(
         int | None,
         typer.Option(metavar="INDEX", help="Layer in which that probe reads; by default --layer."),
     ] = None,
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights/--no-random-weights",
-            help="The same with the architecture's weights drawn at random.",
-        ),
-    ] = True,
+    random_weights: options.RandomWeights = True,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,

@@ -33,13 +33,7 @@ def erase(
     draws: Annotated[
         int, typer.Option(min=20, help="Random subspaces that the effect is compared with.")
     ] = 20,
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights/--no-random-weights",
-            help="The same with the architecture's weights drawn at random.",
-        ),
-    ] = True,
+    random_weights: options.RandomWeights = True,
     in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
     folds: options.Folds = 5,
     resamples: options.Resamples = 1000,

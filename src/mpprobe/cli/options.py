@@ -169,6 +169,13 @@ Trust = Annotated[
     bool,
     typer.Option("--trust-checkpoint", help="Load a checkpoint that can run code, though unknown."),
 ]
+RandomWeights = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights/--no-random-weights",
+        help="The same with the architecture's weights drawn at random.",
+    ),
+]
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Where the results go.")
 ]

@@ -45,13 +45,7 @@ def response(
     shares: Annotated[
         bool, typer.Option("--shares", help="Also on which sites some pairs' force constants sit.")
     ] = False,
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights/--no-random-weights",
-            help="The same with the architecture's weights drawn at random.",
-        ),
-    ] = True,
+    random_weights: options.RandomWeights = True,
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,
     device: options.Device = "auto",

@@ -47,13 +47,7 @@ def steer(
     draws: Annotated[
         int, typer.Option(min=20, help="Random directions that the effect is compared with.")
     ] = 20,
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights/--no-random-weights",
-            help="The same with the architecture's weights drawn at random.",
-        ),
-    ] = True,
+    random_weights: options.RandomWeights = True,
     in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,

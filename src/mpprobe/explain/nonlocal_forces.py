@@ -19,6 +19,7 @@ from mpprobe.models.potential import Potential
 from mpprobe.probes.intervals import with_intervals
 from mpprobe.probes.scores import Bootstrap, through_origin, totals_by_group
 from mpprobe.provenance import structures_sha256, versions
+from mpprobe.response.study import SHELLS
 from mpprobe.structures import Frame, as_frames
 from mpprobe.targets.charges import charges_of
 from mpprobe.targets.dielectric import screened_charges
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 PARTS = {"e_coulomb": "coulomb", "e_kinetic": "kinetic", "e_xc": "xc"}
 #: With what the model's force constants of pairs are compared, in this order.
 COMPARED = ("reference", "coulomb", "kinetic", "kinetic + xc", "point charges")
-#: Multiples of the cutoff between which distances are grouped.
-SHELLS = (1.0, 2.0, 3.0, np.inf)
 
 # Å by which an atom counts as displaced.
 _MOVED = 1e-3
@@ -161,7 +160,7 @@ def by_distance(found: NonlocalForces, *, n_resamples: int = 1000, seed: int = 0
 
     Returns:
         A row for each model, domain (and ``all``, without the domains in which no way leads from
-        one atom to the other) and range of distances (:data:`SHELLS`): ``model``, ``domain``,
+        one atom to the other) and range of distances: ``model``, ``domain``,
         ``from`` and ``to`` (cutoffs; NaN: no end), ``n_displaced``, ``n_atoms``; the root mean
         square of all components, ``reference_rms`` and ``model_rms`` (eV/Å²); of the model
         ``slope``, Σ K K_ref / Σ K_ref², and ``correlation``, Σ K K_ref / √(Σ K² Σ K_ref²), and

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpprobe.errors import ProbeError
+from mpprobe.interventions.effects import ALL, IN_DOMAIN, OUT_OF_DOMAIN
 from mpprobe.probes.scores import MIN_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Subsets of the atoms.
-ALL, IN_DOMAIN, OUT_OF_DOMAIN = "all", "in domain", "out of domain"
 #: Before the name of a target: its error, as decoded from the model's features and from those of
 #: random weights. And the distance from the training cloud.
 ERROR, CONTROL, DISTANCE = "error:", "control:", "distance"

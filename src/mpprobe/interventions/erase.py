@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from mpprobe.errors import InterventionError
 from mpprobe.models.potential import Layer
-from mpprobe.probes.sources import probed_blocks
+from mpprobe.probes.sources import probed_columns
 
 if TYPE_CHECKING:
     import torch
@@ -81,12 +81,12 @@ def block_columns(layer: Layer, l: int) -> np.ndarray:  # noqa: E741
     Raises:
         InterventionError: the layer has none.
     """
-    blocks = probed_blocks(layer, l)
-    if not blocks:
+    columns = probed_columns(layer, l)
+    if not len(columns):
         raise InterventionError(
             f"layer {layer.index} has no l = {l} features to edit; its irreps are {layer.irreps}"
         )
-    return np.concatenate([np.arange(b.start, b.stop).reshape(b.mul, 2 * l + 1) for b in blocks])
+    return columns
 
 
 def block_rows(features: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -14,12 +14,7 @@ from mpprobe.errors import InterventionError, TargetError
 from mpprobe.interventions.concepts import PARTS, concept_of
 from mpprobe.interventions.effects import Effects
 from mpprobe.interventions.erase import Whitening, block_columns, block_rows
-from mpprobe.interventions.erasing import (
-    MIN_DRAWS,
-    Progress,
-    check_draws,
-    silent,
-)
+from mpprobe.interventions.erasing import MIN_DRAWS, Progress, check_draws, silent
 from mpprobe.interventions.steer import Direction, Steering, fit_direction, random_directions
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential

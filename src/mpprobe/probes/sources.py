@@ -89,6 +89,12 @@ def probed_blocks(layer: Layer, l: int) -> tuple[Block, ...]:  # noqa: E741
     return tuple(block for block in layer.blocks if (block.l, block.p) == (l, parity))
 
 
+def probed_columns(layer: Layer, l: int) -> np.ndarray:  # noqa: E741
+    """Columns of those blocks, shape (C, 2l + 1); C is zero if there are none."""
+    columns = [np.arange(b.start, b.stop).reshape(b.mul, -1) for b in probed_blocks(layer, l)]
+    return np.concatenate([np.empty((0, 2 * l + 1), dtype=int), *columns])
+
+
 def check_layers(potential: Potential | StoredModel, asked: Sequence[int], target: Target) -> None:
     """Refuse a target if none of the layers asked for holds features of its order.
 

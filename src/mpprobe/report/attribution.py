@@ -12,7 +12,7 @@ from mpprobe.attribution.maps import BASELINES, BY_ATOM
 from mpprobe.attribution.study import Attributed
 from mpprobe.models.controls import TRAINED
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import figure_style
+from mpprobe.report.style import MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
 from mpprobe.structures import write_extxyz
 
@@ -31,6 +31,7 @@ LEGEND = (
 )
 #: Atoms in the table for the terminal.
 SHOWN = 12
+_DECAY = {"total": "attribution", "influence": "derivative by position"}
 _LABELS = ("model", "atom", "species", "distance", "total", "influence")
 
 
@@ -144,8 +145,6 @@ def _map_panel(figure: Figure, axis: Axes, found: Attributed, model: str) -> Non
 
 
 def _decay_panel(axis: Axes, found: Attributed) -> None:
-    from mpprobe.report.style import MODEL_COLOUR
-
     for model, own in found.atoms.groupby("model", sort=False):
         other = own[own["distance"] > 0]
         colour = MODEL_COLOUR if model == TRAINED else "0.6"
@@ -160,9 +159,6 @@ def _decay_panel(axis: Axes, found: Attributed) -> None:
     axis.set_xlabel("distance (Å)")
     axis.set_ylabel("size, over the largest")
     axis.legend(frameon=False, fontsize="x-small")
-
-
-_DECAY = {"total": "attribution", "influence": "derivative by position"}
 
 
 def _irreps(table: pd.DataFrame) -> list[str]:

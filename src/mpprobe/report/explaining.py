@@ -20,7 +20,7 @@ from mpprobe.explain.study import (
     SIGNIFICANT,
     Explained,
 )
-from mpprobe.report.figures import number
+from mpprobe.report.figures import error_bars, number
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
@@ -280,8 +280,8 @@ def _association_panel(axis: Axes, found: Explained) -> None:
                 continue
             row = rows[question].loc[name]
             colour = MODEL_COLOUR if name.startswith(ERROR) else "0.5"
-            axis.errorbar(row["value"], k + shift, xerr=_bar(row), marker=marker,
-                          **_look(row, colour))  # fmt: skip
+            bars = error_bars(row["value"], row["low"], row["high"])
+            axis.errorbar(row["value"], k + shift, xerr=bars, marker=marker, **_look(row, colour))
         axis.plot([], [], marker, color="0.2", markerfacecolor="white", label=question)
     axis.plot([], [], "D", color="0.2", label="filled: supported")
     axis.axvline(0, color="0.7", linewidth=0.8, zorder=-1)
@@ -290,12 +290,6 @@ def _association_panel(axis: Axes, found: Explained) -> None:
     axis.set_xlabel("ρ, or β per standard deviation")
     axis.set_title("Goes with force errors out of domain?", fontsize="medium")
     _legend(axis)
-
-
-def _bar(row: pd.Series) -> np.ndarray:
-    """Lengths to both sides of the value; none where there is no interval."""
-    bar = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-    return np.nan_to_num(bar).clip(min=0)
 
 
 def _look(row: pd.Series, colour: str) -> dict[str, Any]:
@@ -310,7 +304,7 @@ def _prediction_panel(axis: Axes, found: Explained) -> None:
         rows = found.domains[found.domains["predictors"] == key].set_index("domain")
         place = np.array([domains.index(d) for d in rows.index]) + 0.18 * (j - 1.5)
         values, low, high = (rows[c].to_numpy().clip(min=_FLOOR) for c in ("value", "low", "high"))
-        bars = np.nan_to_num(np.stack([values - low, high - values])).clip(min=0)
+        bars = error_bars(values, low, high)
         axis.errorbar(place, values, yerr=bars, linestyle="none", marker="o", color=colour,
                       markersize=5, capsize=2, elinewidth=0.8, label=label)  # fmt: skip
     axis.axhline(0, color="0.7", linewidth=0.8, zorder=-1)
@@ -334,7 +328,8 @@ def _use_panel(axis: Axes, found: Explained) -> None:
             axis.plot(place + rng.uniform(-0.1, 0.1, len(drawn)), drawn, ".", color="0.75",
                       markersize=3, zorder=1)  # fmt: skip
             for _, row in own[(own["what"] == target) & (own["domain"] == domain)].iterrows():
-                axis.errorbar(place, row["value"], yerr=_bar(row), marker="v^"[side],
+                bars = error_bars(row["value"], row["low"], row["high"])
+                axis.errorbar(place, row["value"], yerr=bars, marker="v^"[side],
                               **_look(row, MODEL_COLOUR))  # fmt: skip
     axis.plot([], [], "v", color=MODEL_COLOUR, markerfacecolor="white", label=IN_DOMAIN)
     axis.plot([], [], "^", color=MODEL_COLOUR, markerfacecolor="white", label=OUT_OF_DOMAIN)

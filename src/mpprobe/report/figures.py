@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 #: Scores below this are drawn at the lower edge of a profile.
 FLOOR = -1.0
@@ -34,6 +35,19 @@ def number(value: float, sign: bool = False) -> str:
         return "–"
     value = round(float(value), 2) + 0.0  # no −0.00
     return f"{value:{'+' if sign else ''}.2f}".replace("-", "−")
+
+
+def interval_text(row: pd.Series, name: str) -> str:
+    """A score with its interval, if known: columns ``name``, ``name_low`` and ``name_high``."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    known = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+    return number(row[name]) + known
+
+
+def error_bars(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """Lengths to both sides, shape (2, n); none where there is no interval."""
+    values, low, high = np.atleast_1d(values, low, high)
+    return np.nan_to_num(np.stack([values - low, high - values])).clip(min=0)
 
 
 def metric_of(rows: pd.DataFrame) -> str:
@@ -93,7 +107,7 @@ def _line(axis: Axes, rows: pd.DataFrame, metric: str, label: str, style: dict) 
         for column in (metric, f"{metric}_low", f"{metric}_high")
     )
     if np.isfinite(values).any():
-        bars = np.nan_to_num(np.stack([values - low, high - values])).clip(min=0)
+        bars = error_bars(values, low, high)
         layers = rows["layer"].to_numpy(float)
         axis.errorbar(layers, values, yerr=bars, label=label, capsize=2, elinewidth=0.8, **style)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpprobe.explain import NonlocalForces
 from mpprobe.explain.nonlocal_forces import COMPARED
-from mpprobe.report.figures import number
+from mpprobe.report.figures import interval_text, number
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
@@ -63,7 +63,7 @@ def _distance_table(distances: pd.DataFrame) -> Group:
             table.add_row(
                 domain if k == 0 else "", _range(row), f"{row['n_atoms']:,}", row["model"],
                 _milli(row["reference_rms"]), _milli(row["model_rms"]),
-                _interval(row, "slope"), _interval(row, "correlation"),
+                interval_text(row, "slope"), interval_text(row, "correlation"),
                 number(row["point_slope"]), number(row["point_correlation"]),
             )  # fmt: skip
     return titled("Force constants of distant atoms against the reference (meV/Å²)", table)
@@ -104,7 +104,8 @@ def _part_table(parts: pd.DataFrame) -> Group:
             table.add_row(
                 model if k == 0 else "", "total" if row["part"] == "reference" else row["part"],
                 f"{row['n_pairs']}", _milli(row["rms"]), _milli(row["model_rms"]),
-                _interval(row, "slope"), _interval(row, "correlation"), _milli(row["difference"]),
+                interval_text(row, "slope"), interval_text(row, "correlation"),
+                _milli(row["difference"]),
             )  # fmt: skip
     return titled("The model's force constants of pairs against each part (meV/Å²)", table)
 
@@ -147,7 +148,7 @@ def _part_reading(model: str, parts: pd.DataFrame) -> list[str]:
         return [f"{start}too few for an interval, so no claim about the parts"]
     name = {"reference": "the total"}.get(closest["part"], f"the {closest['part']} part")
     said = ", ".join(
-        f"{_total(r['part'])} {_interval(r, 'correlation')}" for _, r in known.iterrows()
+        f"{_total(r['part'])} {interval_text(r, 'correlation')}" for _, r in known.iterrows()
     )
     return [
         f"{start}nearest to {name} (mean difference {_milli(closest['difference'])} meV/Å²); "
@@ -186,12 +187,6 @@ def _milli(value: float) -> str:
     small = "0" if abs(value) < ROUNDING else f"{value:.1e}"
     text = small if abs(value) < 0.005 else f"{value:.2f}"
     return text.replace("-", "−")
-
-
-def _interval(row: pd.Series, name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    known = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
-    return number(row[name]) + known
 
 
 def nonlocal_figure(found: NonlocalForces) -> Figure:

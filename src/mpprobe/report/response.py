@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import number
+from mpprobe.report.figures import error_bars, interval_text, number
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
@@ -37,9 +37,11 @@ def response_tables(found: Response) -> Iterator[Group]:
     """The fit of each structure by range of distances, along one axis, and the sites of pairs."""
     yield _fit_table(found)
     if len(found.axis):
-        yield _axis_table(found)
+        title = "Along the first lattice vector; charges of dipoles without images"
+        yield _pair_table(title, found.axis, {"z_i z_j (e²)": "ratio"})
     if len(found.shares):
-        yield _share_table(found)
+        title = "On which sites a pair's force constant sits: shares"
+        yield _pair_table(title, found.shares, {site: site for site in SITES})
 
 
 def _fit_table(found: Response) -> Group:
@@ -58,7 +60,7 @@ def _fit_table(found: Response) -> Group:
         table.add_section()
         for k, (_, row) in enumerate(rows.iterrows()):
             names = ("exponent", "anisotropy") if _follows(row) else ()
-            cells = [_interval(row, "strength"), *(_interval(row, name) for name in names)]
+            cells = [interval_text(row, "strength"), *(interval_text(row, name) for name in names)]
             cells += [""] * (3 - len(cells))
             others = [_same(found.fits, row, model) for model in models[1:]]
             table.add_row(
@@ -72,40 +74,24 @@ def _fit_table(found: Response) -> Group:
     return titled(f"{name}: force constants beyond the cutoff as those of charges", table)
 
 
-def _axis_table(found: Response) -> Group:
+def _pair_table(title: str, pairs: pd.DataFrame, columns: Mapping[str, str]) -> Group:
+    """The trained model's K of pairs, and further columns by their headings."""
     from rich.table import Table
 
     table = Table()
     for heading in ("structure", "pair"):
         table.add_column(heading)
-    for heading in ("distance (Å)", "K (meV/Å²)", "z_i z_j (e²)"):
+    for heading in ("distance (Å)", "K (meV/Å²)", *columns):
         table.add_column(heading, justify="right")
-    for _, rows in _own(found.axis, TRAINED).groupby("structure", sort=False):
+    for _, rows in _own(pairs, TRAINED).groupby("structure", sort=False):
         table.add_section()
         for k, (_, row) in enumerate(rows.iterrows()):
             table.add_row(
                 _label(row) if k == 0 else "", f"{row['species']}–{row['other']}",
-                f"{row['distance']:.2f}", _milli(row["K"]), number(row["ratio"]),
+                f"{row['distance']:.2f}", _milli(row["K"]),
+                *(number(row[name]) for name in columns.values()),
             )  # fmt: skip
-    return titled("Along the first lattice vector; charges of dipoles without images", table)
-
-
-def _share_table(found: Response) -> Group:
-    from rich.table import Table
-
-    table = Table()
-    for heading in ("structure", "pair"):
-        table.add_column(heading)
-    for heading in ("distance (Å)", "K (meV/Å²)", *SITES):
-        table.add_column(heading, justify="right")
-    for _, rows in _own(found.shares, TRAINED).groupby("structure", sort=False):
-        table.add_section()
-        for k, (_, row) in enumerate(rows.iterrows()):
-            table.add_row(
-                _label(row) if k == 0 else "", f"{row['species']}–{row['other']}",
-                f"{row['distance']:.2f}", _milli(row["K"]), *(number(row[s]) for s in SITES),
-            )  # fmt: skip
-    return titled("On which sites a pair's force constant sits: shares", table)
+    return titled(title, table)
 
 
 def response_readings(found: Response) -> list[str]:
@@ -120,12 +106,14 @@ def response_readings(found: Response) -> list[str]:
 def _law(row: pd.Series) -> str:
     left = number(row["residual"])
     if not _follows(row):
-        return f"no Coulomb law: Z*²/ε {_interval(row, 'strength')}; the form leaves {left} of K²"
-    text = f"Z*²/ε {_interval(row, 'strength')}"
+        return (
+            f"no Coulomb law: Z*²/ε {interval_text(row, 'strength')}; the form leaves {left} of K²"
+        )
+    text = f"Z*²/ε {interval_text(row, 'strength')}"
     if np.isfinite(row.get("published", np.nan)):
         share = row["strength"] / row["published"]
         text += f", {number(share)} of the published {number(row['published'])}"
-    return f"{text}; exponent {_interval(row, 'exponent')}; the form leaves {left} of K²"
+    return f"{text}; exponent {interval_text(row, 'exponent')}; the form leaves {left} of K²"
 
 
 def _follows(row: pd.Series) -> bool:
@@ -198,12 +186,6 @@ def _range(row: pd.Series, nearest: float) -> str:
     return f"{nearest * row['from']:g}–{nearest * row['to']:g}"
 
 
-def _interval(row: pd.Series, name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    known = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
-    return number(row[name]) + known
-
-
 def _milli(value: float) -> str:
     """eV/Å² as meV/Å²."""
     value = 1000 * float(value)
@@ -267,7 +249,7 @@ def _plain_distances(axis: Axes) -> None:
 def _published_panel(axis: Axes, found: Response) -> None:
     own = _published(found)
     x, y = own["published"].to_numpy(), own["strength"].to_numpy()
-    bars = np.nan_to_num(np.stack([y - own["strength_low"], own["strength_high"] - y])).clip(min=0)
+    bars = error_bars(y, own["strength_low"], own["strength_high"])
     axis.errorbar(x, y, yerr=bars, linestyle="none", marker="o", markersize=4, capsize=2,
                   elinewidth=0.8, color=DOMAIN_COLOURS[0])  # fmt: skip
     for name, a, b in zip(own["compound"], x, y, strict=True):

@@ -79,11 +79,13 @@ def pair_table(
         (Å, to the nearest image of j); K of the model and T of unit charges as K·T, T·T and K·K
         summed over components (``KT``, ``TT``, ``KK``), and their components along the line
         between the atoms and, on average, across it: ``K_along``, ``T_along``, ``K_across``,
-        ``T_across`` (eV/Å²).
+        ``T_across`` (eV/Å²); ``on_axis``, whether that line is along the first lattice vector.
     """
     import pandas as pd
 
     symbols = np.array(frame.atoms.get_chemical_symbols())
+    axis = frame.atoms.cell.array[0]
+    axis = axis / (np.linalg.norm(axis) or 1.0)
     tables = []
     for k, i in enumerate(atoms):
         vectors = frame.atoms.get_distances(i, range(len(frame)), mic=True, vector=True)
@@ -101,6 +103,7 @@ def pair_table(
                for (a, x), (b, y) in itertools.product((("K", K), ("T", T)), repeat=2)
                if a + b != "TK"},
             **{f"{n}_along": along[n] for n in "KT"}, **{f"{n}_across": across[n] for n in "KT"},
+            "on_axis": np.abs(line @ axis) > 1 - 1e-6,
         }))  # fmt: skip
     return pd.concat(tables, ignore_index=True)
 

@@ -140,7 +140,6 @@ class ResponsePlan:
                 table = pair_table(
                     frame, self.atoms[k], constants, unit[k], self.charges[k], self.nearest
                 )
-                table = table.assign(on_axis=_on_axis(frame, table))
                 pairs.append(table.assign(**about))
                 if self.shares:
 
@@ -263,17 +262,6 @@ def _middle(frame: Frame) -> list[int]:
         int(min(np.flatnonzero(frame.numbers == z), key=lambda i: (round(distance[i], 6), i)))
         for z in np.unique(frame.numbers)
     ]
-
-
-def _on_axis(frame: Frame, table: pd.DataFrame) -> np.ndarray:
-    """Whether the line between two atoms is along the first lattice vector."""
-    vectors = np.array([
-        frame.atoms.get_distance(i, j, mic=True, vector=True)
-        for i, j in zip(table["i"], table["j"], strict=True)
-    ])  # fmt: skip
-    axis = frame.atoms.cell.array[0]
-    size = np.linalg.norm(axis) * np.linalg.norm(vectors, axis=1)
-    return np.abs(vectors @ axis) > (1 - 1e-6) * size if axis.any() else np.full(len(table), False)
 
 
 def _axis(pairs: pd.DataFrame) -> pd.DataFrame:
