@@ -65,3 +65,10 @@ def mace_file(tmp_path_factory):
         return file
 
     return path
+
+
+@pytest.fixture(scope="module", params=["sevenn-0", "mace"])
+def potential(request, mace_file):
+    """One of each family in float64."""
+    name = request.param if request.param != "mace" else mace_file("8x0e+8x1o")
+    return mpprobe.load(name, dtype="float64", trust_checkpoint=True)

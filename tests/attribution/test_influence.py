@@ -20,12 +20,6 @@ def cell():
     return atoms
 
 
-@pytest.fixture(scope="module", params=["sevenn-0", "mace"])
-def potential(request, mace_file):
-    name = request.param if request.param != "mace" else mace_file("8x0e+8x1o")
-    return mpprobe.load(name, dtype="float64", trust_checkpoint=True)
-
-
 def numbers(potential, scalar, atoms):
     batch = potential.batch(atoms)
     return np.array([scalar(i).values(potential, batch)[0].item() for i in range(len(atoms))])

@@ -18,7 +18,7 @@ from mpprobe.attribution import (
     TotalEnergy,
     attribute,
 )
-from mpprobe.attribution.maps import BY_ATOM, SIZE
+from mpprobe.attribution.maps import BY_ATOM, BY_CHANNEL, SIZE
 from mpprobe.errors import AttributionError, ModelError
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
@@ -29,12 +29,6 @@ def cell():
     atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
     atoms.positions += np.random.default_rng(0).normal(scale=0.1, size=atoms.positions.shape)
     return atoms
-
-
-@pytest.fixture(scope="module", params=["sevenn-0", "mace"])
-def potential(request, mace_file):
-    name = request.param if request.param != "mace" else mace_file("8x0e+8x1o")
-    return mpprobe.load(name, dtype="float64", trust_checkpoint=True)
 
 
 class TestRealModels:
@@ -85,13 +79,25 @@ class TestKnownModel:
     def features(self, toy, cell):
         return toy.run(toy.batch(cell), [1]).features[1].numpy()
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", [m for m in METHODS if m not in BY_CHANNEL])
     def test_every_method_finds_the_atom(self, toy, cell, method):
         found = attribute(toy, cell, SiteEnergy(4), 1, method=method, baseline="zero")
         total = found.by_atom()["total"].to_numpy()
         assert np.abs(np.delete(total, 4)).max() < 1e-9
         if method not in ("gradient × input", "gradient SHAP"):  # the square isn't linear
             assert total[4] == pytest.approx(found.value, rel=1e-6)
+
+    def test_a_channel_taken_away_is_missed_by_what_it_adds(self, toy, cell):
+        found = attribute(toy, cell, SiteEnergy(4), 1, method="channel ablation", baseline="zero")
+        x = self.features(toy, cell)[4]
+        table = found.by_channel()
+        np.testing.assert_allclose(table["total"][:SCALARS], A * x[:SCALARS], atol=1e-9)
+        vectors = x[SCALARS:].reshape(-1, 3)
+        whole = ((B @ vectors) ** 2).sum()
+        without = [((np.delete(B, k) @ np.delete(vectors, k, axis=0)) ** 2).sum()
+                   for k in range(len(B))]  # fmt: skip
+        np.testing.assert_allclose(table["total"][SCALARS:], whole - without, atol=1e-9)
+        assert np.isnan(found.infidelity)
 
     def test_integrated_gradients_of_a_sum_of_squares(self, toy, cell):
         found = attribute(toy, cell, SiteEnergy(4), 1, baseline="zero")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import ase.io
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +61,27 @@ def test_the_tables_the_files_and_what_they_say(attribute, tmp_path, number):
     assert ("potential" in number) == ("train_sha256" in held["provenance"])
 
 
+def test_more_of_it(attribute, tmp_path):
+    result = attribute("-n", "site:2", "-l", 1, "--also", "edges", "--also", "layers",
+                       "--also", "graph")  # fmt: skip
+    assert result.code == 0, result.err
+    for text in ("messages add", "on the way", "squared influence", "influence through"):
+        assert text in result.out
+    folder = tmp_path / "out"
+    edges, through = (pd.read_csv(folder / f"{name}.csv") for name in ("edges", "through"))
+    checks = pd.read_csv(folder / "checks.csv")
+    messages = checks[checks["over"] == "messages"].set_index("model")
+    for name, own in edges.groupby("model"):
+        row = messages.loc[name]
+        assert own["value"].sum() == pytest.approx(row["value"] - row["baseline_value"], rel=1e-3)
+    np.testing.assert_allclose(through.groupby(["model", "layer"])["share"].sum(), 1, rtol=1e-4)
+    graph = nx.read_graphml(folder / "influence-trained.graphml")
+    assert len(graph) == 8
+    assert {"layers.png", "influence.png", "layers.csv", "bonds.csv"} <= {
+        p.name for p in folder.iterdir()
+    }
+
+
 def test_methods_and_json(attribute, tmp_path):
     result = attribute("-n", "site:0", "-l", 1, "--method", "atom ablation", "--baseline", "zero",
                        "--no-random-weights", "--json", "-q")  # fmt: skip
@@ -85,6 +107,9 @@ def test_a_dry_run_writes_nothing(attribute, tmp_path):
         (("-n", "field:1", "-l", 1), "is a vector"),
         (("-n", "potential:1", "-l", 2, "--read", 1), "doesn't depend on later ones"),
         (("-n", "energy", "-l", 1, "--method", "magic"), "choose one of integrated gradients"),
+        (("-n", "energy", "-l", 1, "--also", "nodes"), "choose among edges, layers, graph"),
+        (("-n", "energy", "-l", 1, "--also", "graph"), "no atom's number"),
+        (("-n", "force:0:x", "-l", 1, "--also", "layers"), "derivatives of all layers"),
     ],
 )
 def test_what_can_not_be_explained_is_one_line(attribute, tmp_path, arguments, said):

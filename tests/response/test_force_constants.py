@@ -20,12 +20,6 @@ def cell():
     return atoms
 
 
-@pytest.fixture(scope="module", params=["sevenn-0", "mace"])
-def potential(request, mace_file):
-    name = request.param if request.param != "mace" else mace_file("8x0e+8x1o")
-    return mpprobe.load(name, dtype="float64", trust_checkpoint=True)
-
-
 def finite_differences(potential, atoms, i, step=1e-3):
     rows = []
     for axis in range(3):

@@ -118,6 +118,68 @@ def influence(
     )  # fmt: skip
 
 
+def influence_through(
+    potential: Potential,
+    structure: Atoms | Frame,
+    scalar: Scalar,
+    layer: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> np.ndarray:
+    """Through which atoms the influence on one number goes.
+
+    The chain rule over one layer's features x_k: ds/dr_j = Σ_k (∂s/∂x_k)(dx_k/dr_j) and what comes
+    past the layer, since later messages depend on the positions too. One backward pass for each
+    atom k.
+
+    Args:
+        potential: from :func:`mpprobe.load`.
+        structure: where the derivatives are taken.
+        scalar: one number.
+        layer: whose features; from the first on.
+        progress: called after every atom.
+
+    Returns:
+        (n_atoms + 1, n_atoms, 3): the part of ds/dr_j that goes through each atom k, and in the
+        last row what comes past the layer; they add up to ds/dr_j.
+
+    Raises:
+        AttributionError: no such atom, or a layer that the number doesn't depend on.
+        ModelError: an element that the potential doesn't know, or no such layer.
+    """
+    import torch
+
+    (frame,) = as_frames(structure)
+    scalar.check(potential, frame, potential.layer(layer).index)
+    batch = potential.batch(frame)
+    batch.positions.requires_grad_()
+    seen: list[torch.Tensor] = []
+
+    def see(features: torch.Tensor) -> torch.Tensor:
+        seen.append(features)
+        return features
+
+    (value,) = scalar.values(potential, batch, {layer: see})
+    (features,) = seen
+
+    def by_position(of: torch.Tensor) -> np.ndarray:
+        (found,) = torch.autograd.grad(
+            of, batch.positions, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return found.cpu().numpy()
+
+    total = by_position(value)
+    (slopes,) = torch.autograd.grad(
+        value, features, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    parts = np.empty((len(frame) + 1, len(frame), 3))
+    for k in range(len(frame)):
+        parts[k] = by_position((slopes[k] * features[k]).sum())
+        if progress is not None:
+            progress(f"influence through layer {layer}", k + 1, len(frame))
+    parts[-1] = total - parts[:-1].sum(axis=0)
+    return parts
+
+
 def influence_graph(found: Influence, least: float = 0.0) -> nx.DiGraph:
     """The atoms as nodes, and an edge from j to i where j's position moves i's number.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase import Atoms
 
 from mpprobe.attribution.scalars import Scalar
 from mpprobe.errors import AttributionError
+from mpprobe.models.hooks import Edit
 from mpprobe.models.potential import Layer, Potential
 from mpprobe.structures import Frame, as_frames
 
@@ -134,7 +136,7 @@ def attribute(
     about = potential.layer(layer)
     check_choices(method, baseline)
     scalar.check(potential, frame, layer)
-    problem = _Problem(potential, frame, scalar, layer, max_atoms)
+    problem = Explained(potential, frame, scalar, layer, max_atoms)
     x, reference = problem.features[None], problem.baseline(about, baseline)[None]
     explain = METHODS[method]
 
@@ -145,10 +147,11 @@ def attribute(
     found = explanation(x)
     value, start = (problem(features)[0].item() for features in (x, reference))
     values = found[0].detach().cpu().numpy().astype(np.float64)
+    faithful = method not in BY_ATOM + BY_CHANNEL
     return Attribution(
         values, about, frame.atoms.get_chemical_symbols(), scalar.name, scalar.unit, method,
         baseline, value, start, value - start - float(values.sum()),
-        np.nan if method in BY_ATOM else _infidelity(problem, x, x - reference, found, seed),
+        _infidelity(problem, x, x - reference, found, seed) if faithful else np.nan,
         _sensitivity(problem, explanation, x, seed) if sensitivity else np.nan,
     )  # fmt: skip
 
@@ -164,7 +167,7 @@ def check_choices(method: str, baseline: str) -> None:
             raise AttributionError(f"{chosen!r}: choose one of {', '.join(known)}")
 
 
-class _Problem:
+class Explained:
     """A number as a function of a layer's features, (n, n_atoms, dim) → (n,)."""
 
     def __init__(
@@ -180,9 +183,10 @@ class _Problem:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         import torch
 
-        return torch.cat([self._values(part) for part in x.split(self.copies)])
+        return torch.cat([self.values(part) for part in x.split(self.copies)])
 
-    def _values(self, x: torch.Tensor) -> torch.Tensor:
+    def values(self, x: torch.Tensor, edits: Mapping[int, Edit] = MappingProxyType({})):
+        """The same in one forward pass, with later layers' features edited."""
         flat = x.flatten(0, 1)
 
         def put(features: torch.Tensor) -> torch.Tensor:
@@ -190,7 +194,7 @@ class _Problem:
             return features + (flat - features.detach())
 
         batch = self._batch(len(x))
-        return self.scalar.values(self.potential, batch, {self.layer: put})
+        return self.scalar.values(self.potential, batch, {self.layer: put, **edits})
 
     def _batch(self, copies: int):
         if copies not in self._batches:
@@ -221,37 +225,57 @@ class _Problem:
         atoms = torch.arange(n, device=self.features.device)
         return atoms.repeat_interleave(width).reshape(1, n, width)
 
+    def channel_mask(self) -> torch.Tensor:
+        """One feature a channel: its components on all atoms together."""
+        import torch
 
-def _integrated_gradients(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+        blocks = self.potential.layer(self.layer).blocks
+        widths = [2 * block.l + 1 for block in blocks for _ in range(block.mul)]
+        channels = torch.arange(len(widths), device=self.features.device)
+        widths = torch.as_tensor(widths, device=self.features.device)
+        return channels.repeat_interleave(widths).expand(1, *self.features.shape)
+
+
+def _integrated_gradients(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
     from captum.attr import IntegratedGradients
 
     return IntegratedGradients(problem).attribute(x, baseline, n_steps=STEPS)
 
 
-def _input_x_gradient(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+def _input_x_gradient(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
     from captum.attr import Saliency
 
     gradient = Saliency(problem).attribute(x.clone().requires_grad_(), abs=False)
     return gradient * (x - baseline)
 
 
-def _gradient_shap(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+def _gradient_shap(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
     from captum.attr import GradientShap
 
     return GradientShap(problem).attribute(x, baseline, n_samples=STEPS)
 
 
-def _atom_ablation(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+def _atom_ablation(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+    return _ablation(problem, x, baseline, problem.atom_mask())
+
+
+def _channel_ablation(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+    return _ablation(problem, x, baseline, problem.channel_mask())
+
+
+def _ablation(
+    problem: Explained, x: torch.Tensor, baseline: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     from captum.attr import FeatureAblation
 
-    mask = problem.atom_mask()
     found = FeatureAblation(problem).attribute(
         x, baseline, feature_mask=mask, perturbations_per_eval=problem.copies
     )
-    return found / x.shape[-1]  # captum gives the whole of an atom to each of its features
+    # captum gives the whole of an atom or a channel to each of its features.
+    return found / mask.unique(return_counts=True)[1][mask]
 
 
-def _shapley(problem: _Problem, x: torch.Tensor, baseline: torch.Tensor):
+def _shapley(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
     from captum.attr import ShapleyValueSampling
 
     mask = problem.atom_mask()
@@ -267,12 +291,13 @@ METHODS: dict[str, Callable] = {
     "gradient × input": _input_x_gradient,
     "gradient SHAP": _gradient_shap,
     "atom ablation": _atom_ablation,
+    "channel ablation": _channel_ablation,
     "Shapley sampling": _shapley,
 }
 
 
-#: Those that take whole atoms away: within an atom they share evenly.
-BY_ATOM = ("atom ablation", "Shapley sampling")
+#: Those that take whole atoms away, or a channel of all atoms: within these they share evenly.
+BY_ATOM, BY_CHANNEL = ("atom ablation", "Shapley sampling"), ("channel ablation",)
 
 
 @contextlib.contextmanager
@@ -291,7 +316,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _infidelity(
-    problem: _Problem, x: torch.Tensor, apart: torch.Tensor, found: torch.Tensor, seed: int
+    problem: Explained, x: torch.Tensor, apart: torch.Tensor, found: torch.Tensor, seed: int
 ) -> float:
     """captum's infidelity over the mean square change; NaN where nothing changes."""
     import torch
@@ -312,7 +337,7 @@ def _infidelity(
     return float(value[0]) / square if square else np.nan
 
 
-def _sensitivity(problem: _Problem, explanation: Callable, x: torch.Tensor, seed: int) -> float:
+def _sensitivity(problem: Explained, explanation: Callable, x: torch.Tensor, seed: int) -> float:
     from captum.metrics import sensitivity_max
 
     with _seeded(seed):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
 from mpprobe.activations.evaluate import Evaluator
-from mpprobe.attribution.influence import influence
-from mpprobe.attribution.maps import attribute, check_choices
+from mpprobe.attribution.conductance import FORCE_PASSES, conductance
+from mpprobe.attribution.edges import EdgeAttribution, attribute_edges
+from mpprobe.attribution.influence import influence, influence_graph, influence_through
+from mpprobe.attribution.maps import Attribution, attribute, check_choices
 from mpprobe.attribution.scalars import (
     Decoded,
     ForceComponent,
@@ -29,8 +31,15 @@ from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import get_target
 
 if TYPE_CHECKING:
+    import networkx as nx
     import pandas as pd
 
+Progress = Callable[[str, int, int], None]
+#: What can be asked for beside the map: messages by edge, conductance of later layers, and the
+#: influence of all atoms on each other.
+MORE = ("edges", "layers", "graph")
+#: In the table of what goes through atoms, the row of what goes past the layer.
+PAST = -1
 #: How numbers are named.
 NAMES = "energy, site:ATOM, force:ATOM:x, or TARGET:ATOM such as potential:0"
 
@@ -45,10 +54,21 @@ class Attributed:
             all), attributions ``total`` and by irrep, in the number's unit, and ``influence``,
             the length of the derivative by the atom's position (unit per Å).
         channels: a row for each model and channel: ``irrep``, ``channel``, ``total``.
-        checks: a row for each model: ``scalar``, ``unit``, ``value``, ``baseline_value``, ``gap``,
-            ``relative_gap``, ``infidelity``, ``sensitivity``.
+        checks: a row for each model and way of sharing out, ``over`` (``features of layer 2``,
+            ``messages``, ``on the way through layer 4``): ``scalar``, ``unit``, ``value``,
+            ``baseline_value``, ``gap``, ``relative_gap``, ``infidelity``, ``sensitivity``.
         frame: the structure.
         provenance: versions, settings, hashes of model and structure.
+        edges: if asked for, a row for each model, layer and edge: see
+            :meth:`mpprobe.attribution.EdgeAttribution.by_edge`.
+        layers: if asked for, a row for each model, later layer and atom: ``total``, the layer's
+            conductance, and by irrep; see :func:`mpprobe.attribution.conductance`.
+        bonds: if the graph was asked for, a row for each model and number of bonds: see
+            :meth:`mpprobe.attribution.Influence.by_bonds`.
+        through: with it, a row for each model, layer and atom (:data:`PAST`: what goes past the
+            layer): the ``share`` that goes through the atom's features of the influence of all
+            other atoms' positions.
+        graphs: with it, of each model the influence graph, in networkx.
     """
 
     atoms: pd.DataFrame
@@ -56,6 +76,31 @@ class Attributed:
     checks: pd.DataFrame
     frame: Frame
     provenance: dict
+    edges: pd.DataFrame
+    layers: pd.DataFrame
+    bonds: pd.DataFrame
+    through: pd.DataFrame
+    graphs: dict[str, nx.DiGraph]
+
+
+@dataclass
+class _Tables:
+    """What has been found so far, model by model."""
+
+    atoms: list[pd.DataFrame] = field(default_factory=list)
+    channels: list[pd.DataFrame] = field(default_factory=list)
+    checks: list[dict] = field(default_factory=list)
+    edges: list[pd.DataFrame] = field(default_factory=list)
+    layers: list[pd.DataFrame] = field(default_factory=list)
+    bonds: list[pd.DataFrame] = field(default_factory=list)
+    through: list[pd.DataFrame] = field(default_factory=list)
+    graphs: dict[str, nx.DiGraph] = field(default_factory=dict)
+
+    def check(self, model: str, over: str, found: Attribution | EdgeAttribution) -> None:
+        names = ("scalar", "unit", "value", "baseline_value", "gap", "relative_gap")
+        row = {name: getattr(found, name) for name in names}
+        row |= {name: getattr(found, name, np.nan) for name in ("infidelity", "sensitivity")}
+        self.checks.append({"model": model, "over": over, **row})
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +112,7 @@ class AttributionPlan:
             explained, and how.
         train: structures on which probes of decoded targets are fitted.
         read: the layer in which they read.
+        more: of :data:`MORE`.
     """
 
     potential: Potential
@@ -79,6 +125,7 @@ class AttributionPlan:
     seed: int
     train: list[Frame]
     read: int
+    more: tuple[str, ...]
 
     @property
     def provenance(self) -> dict:
@@ -90,6 +137,7 @@ class AttributionPlan:
             "method": self.method,
             "baseline": self.baseline,
             "seed": self.seed,
+            "more": list(self.more),
             "structure": self.frame.source,
             "structures_sha256": structures_sha256([self.frame]),
             "versions": versions(),
@@ -98,35 +146,80 @@ class AttributionPlan:
             about |= {"read": self.read, "train_sha256": structures_sha256(self.train)}
         return about
 
-    def run(self, progress: Callable[[str, int, int], None] | None = None) -> Attributed:
+    def run(self, progress: Progress | None = None) -> Attributed:
         """Explain it; arguments and errors as in :func:`make_attribution`."""
         import pandas as pd
 
-        atoms, channels, checks = [], [], []
+        found = _Tables()
         models = list(models_of(self.potential, self.random_weights, self.seed))
-        for k, (name, model) in enumerate(models):
-            scalar = self._scalar(model)
-            found = attribute(
-                model, self.frame, scalar, self.layer, method=self.method, baseline=self.baseline,
-                seed=self.seed, sensitivity=True,
-            )  # fmt: skip
-            at = getattr(scalar, "atom", None)
-            moves = influence(model, self.frame, lambda _, s=scalar: s, [at or 0])
-            distance = np.full(len(self.frame), np.nan) if at is None else moves.distances[0]
-            table = found.by_atom().assign(influence=moves.sizes[0])
-            table.insert(2, "distance", distance)
-            atoms.append(table.assign(model=name))
-            channels.append(found.by_channel().assign(model=name))
-            checks.append({
-                "model": name, "scalar": found.scalar, "unit": found.unit, "value": found.value,
-                "baseline_value": found.baseline_value, "gap": found.gap,
-                "relative_gap": found.relative_gap, "infidelity": found.infidelity,
-                "sensitivity": found.sensitivity,
-            })  # fmt: skip
+        for name, model in models:
+            self._explain(name, model, found, progress)
+
+        def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+            return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+        return Attributed(
+            joined(found.atoms), joined(found.channels), pd.DataFrame(found.checks), self.frame,
+            self.provenance, joined(found.edges), joined(found.layers), joined(found.bonds),
+            joined(found.through), found.graphs,
+        )  # fmt: skip
+
+    def _explain(
+        self, name: str, model: Potential, found: _Tables, progress: Progress | None
+    ) -> None:
+        scalar = self._scalar(model)
+        steps = 1 + len(self.more)
+
+        def done(k: int) -> None:
             if progress is not None:
-                progress("maps", k + 1, len(models))
-        tables = (pd.concat(rows, ignore_index=True) for rows in (atoms, channels))
-        return Attributed(*tables, pd.DataFrame(checks), self.frame, self.provenance)
+                progress(f"maps of {model.name}", k, steps)
+
+        own = attribute(
+            model, self.frame, scalar, self.layer, method=self.method, baseline=self.baseline,
+            seed=self.seed, sensitivity=True,
+        )  # fmt: skip
+        at = getattr(scalar, "atom", None)
+        moves = influence(model, self.frame, lambda _: scalar, [at or 0])
+        distance = np.full(len(self.frame), np.nan) if at is None else moves.distances[0]
+        table = own.by_atom().assign(influence=moves.sizes[0], model=name)
+        table.insert(2, "distance", distance)
+        found.atoms.append(table)
+        found.channels.append(own.by_channel().assign(model=name))
+        found.check(name, f"features of layer {self.layer}", own)
+        done(1)
+        if "edges" in self.more:
+            edges = attribute_edges(model, self.frame, scalar)
+            found.edges.append(edges.by_edge().assign(model=name))
+            found.check(name, "messages", edges)
+            done(2)
+        if "layers" in self.more:
+            for part in conductance(model, self.frame, scalar, self.layer, baseline=self.baseline):
+                table = part.by_atom().assign(layer=part.layer.index, model=name)
+                table.insert(2, "distance", distance)
+                found.layers.append(table)
+                found.check(name, f"on the way through layer {part.layer.index}", part)
+            done(2 + ("edges" in self.more))
+        if "graph" in self.more:
+            self._graph(name, model, scalar, found)
+            done(steps)
+
+    def _graph(self, name: str, model: Potential, scalar: Scalar, found: _Tables) -> None:
+        import pandas as pd
+
+        everyone = influence(model, self.frame, lambda i: replace(scalar, atom=i))
+        found.bonds.append(everyone.by_bonds().assign(model=name))
+        found.graphs[name] = influence_graph(everyone)
+        last = getattr(scalar, "layer", len(model.layers) - 1)
+        others = np.arange(len(self.frame)) != scalar.atom
+        for layer in range(1, last + 1):
+            parts = influence_through(model, self.frame, scalar, layer)[:, others]
+            total = parts.sum(axis=0)
+            square = (total**2).sum()
+            share = (parts * total).sum(axis=(1, 2)) / square if square else np.nan
+            found.through.append(pd.DataFrame({
+                "model": name, "layer": layer, "atom": [*range(len(self.frame)), PAST],
+                "distance": [*everyone.distances[scalar.atom], np.nan], "share": share,
+            }))  # fmt: skip
 
     def _scalar(self, model: Potential) -> Scalar:
         number = parse_number(self.number)
@@ -146,6 +239,7 @@ def make_attribution(
     baseline: str = "species mean",
     train: Iterable[Atoms | Frame] = (),
     read: int | None = None,
+    more: Iterable[str] = (),
     random_weights: bool = True,
     seed: int = 0,
 ) -> AttributionPlan:
@@ -161,12 +255,15 @@ def make_attribution(
         baseline: one of :data:`mpprobe.attribution.BASELINES`.
         train: structures on which the probe of a target is fitted.
         read: the layer in which it reads; ``layer`` if not given.
+        more: of :data:`MORE`: also by ``edges``, through later ``layers``, and the ``graph`` of the
+            influence of all atoms on each other.
         random_weights: also the architecture with random weights.
         seed: of samples, perturbations and random weights.
 
     Raises:
         AttributionError: a number, method, baseline or atom that isn't there; no structures to
-            fit a probe on; a layer that the number doesn't depend on.
+            fit a probe on; a layer that the number doesn't depend on; something more that the
+            number doesn't have.
         MPProbeError: a structure, layer or target that can't be used.
     """
     (frame,) = as_frames(structure)
@@ -187,8 +284,20 @@ def make_attribution(
         parsed = Decoded(atom, read, np.zeros(potential.layer(read).dim), target=target)
     parsed.check(potential, frame, layer)
     return AttributionPlan(
-        potential, frame, number, layer, method, baseline, random_weights, seed, fitted_on, read
-    )
+        potential, frame, number, layer, method, baseline, random_weights, seed, fitted_on, read,
+        _checked(tuple(more), parsed),
+    )  # fmt: skip
+
+
+def _checked(more: tuple[str, ...], number: Scalar) -> tuple[str, ...]:
+    for name in more:
+        if name not in MORE:
+            raise AttributionError(f"{name!r}: choose among {', '.join(MORE)}")
+    if "layers" in more and isinstance(number, ForceComponent):
+        raise AttributionError(FORCE_PASSES)
+    if "graph" in more and isinstance(number, TotalEnergy):
+        raise AttributionError("graph: the energy is no atom's number; give site:ATOM, say")
+    return more
 
 
 def parse_number(text: str) -> Scalar | tuple[str, int]:

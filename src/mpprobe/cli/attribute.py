@@ -38,8 +38,8 @@ def attribute(
     method: Annotated[
         str,
         typer.Option(
-            help="integrated gradients, gradient × input, gradient SHAP, atom ablation or Shapley "
-            "sampling."
+            help="integrated gradients, gradient × input, gradient SHAP, atom ablation, channel "
+            "ablation or Shapley sampling."
         ),
     ] = "integrated gradients",
     baseline: Annotated[
@@ -52,6 +52,14 @@ def attribute(
     read: Annotated[
         int | None,
         typer.Option(metavar="INDEX", help="Layer in which that probe reads; by default --layer."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="edges|layers|graph",
+            help="More: by edge and layer of messages; through later layers; the influence of all "
+            "atoms on each other. Repeatable.",
+        ),
     ] = None,
     random_weights: options.RandomWeights = True,
     seed: options.Seed = 0,
@@ -90,7 +98,7 @@ def attribute(
     plan = make_attribution(
         potential, frame, number, layer, method=method, baseline=baseline,
         train=read_structures(train) if decoded else (), read=read,
-        random_weights=random_weights, seed=seed,
+        more=also or (), random_weights=random_weights, seed=seed,
     )  # fmt: skip
     note(f"{potential.name}: {number} of {frame.source}, {len(frame)} atoms", quiet)
     if dry_run:

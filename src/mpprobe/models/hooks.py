@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,32 @@ def hooked(
                 f"layer {layer}: its hook fired {count} times in one forward pass instead of "
                 "once, so its node features can't be trusted (is the model compiled or scripted?)"
             )
+
+
+@contextmanager
+def scaled(products: Sequence[torch.nn.Module], scales: torch.Tensor) -> Iterator[None]:
+    """Multiply the messages of forward passes inside.
+
+    Args:
+        products: of each layer the tensor product (features of the senders, attributes of the
+            edges, weights) → messages, linear in the attributes.
+        scales: (len(products), n_edges).
+    """
+
+    def make(scale: torch.Tensor):
+        def hook(module, inputs):
+            senders, edges, *rest = inputs
+            return (senders, edges * scale[:, None].to(edges), *rest)
+
+        return hook
+
+    pairs = zip(products, scales, strict=True)
+    handles = [product.register_forward_pre_hook(make(scale)) for product, scale in pairs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _seen(

@@ -38,6 +38,7 @@ class MACE(Potential):
     """
 
     family = "mace"
+    receiver = 1
 
     def __init__(self, name, module, *, head, device, dtype, provenance, fast=True):
         heads = [str(h) for h in getattr(module, "heads", None) or ["Default"]]
@@ -72,10 +73,13 @@ class MACE(Potential):
         block = self.module.node_embedding if layer == 0 else self.module.products[layer - 1]
         return Tap(block, read=lambda output: output, write=lambda output, value: value)
 
+    def _products(self) -> list[torch.nn.Module]:
+        return [interaction.conv_tp for interaction in self.module.interactions]
+
     def _site_energies(self, batch: Batch) -> torch.Tensor:
         if not self.fast:
             return self._node_energies(batch)
-        pairs = pairs_of(batch, receiver=1, paired=self._fused.paired)
+        pairs = pairs_of(batch, receiver=self.receiver, paired=self._fused.paired)
         with self._fused.exchanged(pairs):
             return self._node_energies(batch.with_edges(pairs.edges))
 

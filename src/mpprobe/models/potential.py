@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mpprobe.errors import ModelError
 from mpprobe.models.fused.layout import NotFusable
 from mpprobe.models.graph import Batch, build_batch, split_batch
-from mpprobe.models.hooks import Captured, Edit, Tap, hooked, run_hooked
+from mpprobe.models.hooks import Captured, Edit, Tap, hooked, run_hooked, scaled
 from mpprobe.models.irreps import Block, irreps_dim, parse_irreps
 from mpprobe.models.threads import in_own_threads
 from mpprobe.structures.frame import Frame, as_frames
@@ -79,6 +79,7 @@ class Potential(ABC):
         cutoff: Å, the radius of one message-passing step.
         species: atomic numbers the potential knows, ascending.
         layers: all its layers, index 0 first.
+        receiver: which row of a batch's ``edge_index`` has the atoms that messages go to.
         module: the torch module; its parameters don't require gradients.
         provenance: what identifies the weights (SHA-256 of the checkpoint, its path, versions,
             modal or head, seed of random weights), and the path that forward passes take.
@@ -88,6 +89,7 @@ class Potential(ABC):
     """
 
     family: str
+    receiver = 0
     fast = False
     not_fast = ""
     recipe: Mapping[str, Any] | None = None
@@ -168,6 +170,29 @@ class Potential(ABC):
             for a model that has one readout, after its last layer.
         """
         return {}
+
+    def _products(self) -> list[torch.nn.Module]:
+        """Of each layer from the first on, the tensor product that makes the messages."""
+        raise ModelError(f"{self.name}: its messages can't be scaled")
+
+    @contextmanager
+    def scaled_messages(self, scales: torch.Tensor) -> Iterator[None]:
+        """Multiply the message of every edge in the forward passes inside, on the reference path.
+
+        Args:
+            scales: for each layer from the first on and each edge of the batch that is run,
+                (len(layers) - 1, n_edges). One changes nothing, zero takes the message away.
+
+        Raises:
+            ModelError: the family has no messages that can be scaled.
+        """
+        fast = self.fast
+        self.use_fast(False)
+        try:
+            with scaled(self._products(), scales):
+                yield
+        finally:
+            self.use_fast(fast)
 
     def batch(self, structures: Atoms | Frame | Iterable[Atoms | Frame]) -> Batch:
         """Neighbour graph of the structures, on this potential's device in its dtype.

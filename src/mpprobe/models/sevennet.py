@@ -84,6 +84,10 @@ class SevenNet(Potential):
         name = "onehot_to_feature_x" if layer == 0 else f"{layer - 1}_equivariant_gate"
         return Tap(self._sequence[name], _read_x, _write_x)
 
+    def _products(self) -> list[torch.nn.Module]:
+        modules = self.module._modules
+        return [modules[f"{t}_convolution"].convolution for t in range(len(self.layers) - 1)]
+
     def _site_energies(self, batch: Batch) -> torch.Tensor:
         data: dict[str, Any] = {}
         if self.fast and self.device.type == "cpu":

@@ -18,6 +18,7 @@ from mpprobe.response import METAL, SITES, Response
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from rich.console import Group
 
@@ -127,16 +128,22 @@ def _control(whole: pd.DataFrame, row: pd.Series) -> str:
     return f"; {', '.join(said)}" if said else ""
 
 
-def correlation(found: Response) -> tuple[float, float, float, int]:
+def correlation(found: Response, formal: bool = False) -> tuple[float, float, float, int]:
     """Of the model's and the published Z*²/ε∞ over compounds: r, its 95 % interval, and how many.
 
     From resamples of compounds; NaN below three compounds, the interval below five.
+
+    Args:
+        found: of several compounds.
+        formal: both over the formal charge squared, which sets apart what everyone knows without
+            a model.
     """
     own = _published(found)
     n = len(own)
     if n < 3:
         return np.nan, np.nan, np.nan, n
-    x, y = own["published"].to_numpy(), own["strength"].to_numpy()
+    known = own["formal"].to_numpy() ** 2 if formal else 1.0
+    x, y = (own[name].to_numpy() / known for name in ("published", "strength"))
     rng = np.random.default_rng(found.provenance["settings"]["seed"])
     value = float(np.corrcoef(x, y)[0, 1])
     if n < 5:
@@ -148,16 +155,21 @@ def correlation(found: Response) -> tuple[float, float, float, int]:
 
 
 def _correlation_reading(found: Response) -> list[str]:
-    r, low, high, n = correlation(found)
-    if not np.isfinite(r):
-        return []
-    interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
     own = _published(found)
+    if len(own) < 3:
+        return []
     ratio = (own["strength"] / own["published"]).median()
     return [
-        f"over {n} compounds the model's Z*²/ε goes with the published ones with r = "
-        f"{number(r)}{interval}; the median of their ratio is {number(ratio)}"
+        f"over {len(own)} compounds the model's Z*²/ε goes with the published ones with "
+        f"{_correlation_text(found)}; both over the formal charge squared, with "
+        f"{_correlation_text(found, formal=True)}; the median of their ratio is {number(ratio)}"
     ]
+
+
+def _correlation_text(found: Response, formal: bool = False) -> str:
+    r, low, high, _ = correlation(found, formal)
+    interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
+    return f"r = {number(r)}{interval}"
 
 
 def _published(found: Response) -> pd.DataFrame:
@@ -214,10 +226,12 @@ def _decay_panel(axis: Axes, found: Response) -> None:
     shells = found.shells
     trained = _own(shells, TRAINED)
     ionic = trained[trained["domain"] != METAL]
-    colours = iter(DOMAIN_COLOURS * 4)
-    for compound, rows in ionic.groupby("compound", sort=False):
-        axis.plot(rows["distance"], 1000 * rows["rms"], "o", color=next(colours), markersize=3,
-                  alpha=0.8, label=compound)  # fmt: skip
+    compounds = list(ionic.groupby("compound", sort=False))
+    many = len(compounds) > len(DOMAIN_COLOURS)
+    for k, (compound, rows) in enumerate(compounds):
+        label = ("" if k else f"{len(compounds)} ionic crystals") if many else compound
+        axis.plot(rows["distance"], 1000 * rows["rms"], "o", markersize=3, alpha=0.8, label=label,
+                  color=DOMAIN_COLOURS[0 if many else k])  # fmt: skip
     for compound, rows in trained[trained["domain"] == METAL].groupby("compound", sort=False):
         axis.plot(rows["distance"], 1000 * rows["rms"], "x", color="0.55", markersize=4,
                   label=compound)  # fmt: skip
@@ -234,16 +248,18 @@ def _decay_panel(axis: Axes, found: Response) -> None:
         axis.set_ylim(bottom=1e-6 * 1000 * float(ionic["rms"].max()))
     axis.set_xlabel("distance (Å)")
     axis.set_ylabel("rms K of a shell (meV/Å²)")
-    _plain_distances(axis)
+    _plain_numbers(axis.xaxis)
     axis.legend(frameon=False, fontsize="x-small", ncols=2)
 
 
-def _plain_distances(axis: Axes) -> None:
+def _plain_numbers(axis: Axis) -> None:
+    """On a logarithmic axis that spans little, numbers rather than powers."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _published_panel(axis: Axes, found: Response) -> None:
@@ -254,15 +270,17 @@ def _published_panel(axis: Axes, found: Response) -> None:
                   elinewidth=0.8, color=DOMAIN_COLOURS[0])  # fmt: skip
     for name, a, b in zip(own["compound"], x, y, strict=True):
         axis.annotate(name, (a, b), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
-    axis.axline((0, 0), slope=1, color="0.6", linewidth=0.8, zorder=0)
-    axis.set_xlim(0, 1.15 * x.max())
-    axis.set_ylim(min(0, y.min()) - 0.02, 1.15 * max(y.max(), x.max()))
+    axis.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
+    if y.min() > 0:
+        axis.set(xscale="log", yscale="log")
+        axis.set_ylim(0.8 * y.min(), 1.3 * max(y.max(), x.max()))
+    axis.set_xlim(0.8 * x.min(), 1.3 * x.max())
+    for each in (axis.xaxis, axis.yaxis):
+        _plain_numbers(each)
     axis.set_xlabel("published Z*²/ε∞")
     axis.set_ylabel("Z*²/ε of the model")
-    r, low, high, n = correlation(found)
-    if np.isfinite(r):
-        interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
-        axis.set_title(f"r = {number(r)}{interval}, {n} compounds", fontsize="medium")
+    if len(own) > 2:
+        axis.set_title(f"{_correlation_text(found)}, {len(own)} compounds", fontsize="medium")
 
 
 def _share_panel(axis: Axes, found: Response) -> None:

@@ -47,9 +47,10 @@ class Response:
             ``n``, ``rms``, root mean square component of K (eV/Å²), ``ratio``, Σ K·T / Σ T·T, the
             product of charges that the shell asks for (e²).
         fits: a row for each model, structure and range of distances, ``from`` and ``to`` in
-            multiples of ``nearest`` (``all`` first: from 1 without an end, NaN): ``n_pairs``,
-            ``rms`` of K, and what :func:`mpprobe.response.coulomb_fit` gives; ``published``,
-            Z*²/ε∞, with ``method`` and ``source``, where known.
+            multiples of ``nearest`` (``all`` first: from 1 without an end, NaN): ``formal``, the
+            largest formal charge (e), ``n_pairs``, ``rms`` of K, and what
+            :func:`mpprobe.response.coulomb_fit` gives; ``published``, Z*²/ε∞, with ``method`` and
+            ``source``, where known.
         shares: a row for each model and pair whose sites were asked for: ``compound``, ``i``,
             ``j``, ``species``, ``other``, ``distance``, ``K`` along the line between them (eV/Å²)
             and its share on the two atoms, on those inside the sphere between them, and elsewhere
@@ -160,9 +161,10 @@ class ResponsePlan:
         rows = []
         sampling = {"n_resamples": self.settings.n_resamples, "seed": self.settings.seed}
         ranges = [(SHELLS[0], SHELLS[-1]), *itertools.pairwise(SHELLS)]
+        largest = {f.source: c.max() for f, c in zip(self.frames, self.charges, strict=True)}
         for (model, structure), own in pairs.groupby(["model", "structure"], sort=False):
             about = {"model": model, "structure": structure, "compound": own["compound"].iloc[0],
-                     "domain": own["domain"].iloc[0]}  # fmt: skip
+                     "domain": own["domain"].iloc[0], "formal": largest[structure]}  # fmt: skip
             known = dielectrics().get(own["compound"].iloc[0])
             literature = {} if known is None else {
                 "published": known.charge**2 / known.constant, "method": known.method,
