@@ -14,6 +14,7 @@ from mpprobe.errors import AttributionError
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
+from mpprobe.probes.baselines import one_hot
 from mpprobe.probes.crossfit import cross_predict
 from mpprobe.probes.scores import Scorer
 from mpprobe.probes.sources import probed_blocks, probed_columns
@@ -37,9 +38,9 @@ def energy_lens(
 ) -> pd.DataFrame:
     """How well each layer already tells the site energies that the model ends with.
 
-    A linear readout of the scalars is fitted to the model's own site energies in every layer and
-    scored on structures held out. Where the model reads energies out layer by layer, as MACE does,
-    the sum of its own readouts up to a layer is scored too.
+    A linear readout of the scalars, with a constant for each species, is fitted to the model's own
+    site energies in every layer and scored on structures held out. Where the model reads energies
+    out layer by layer, as MACE does, the sum of its own readouts up to a layer is scored too.
 
     Args:
         potential: from :func:`mpprobe.load`.
@@ -68,13 +69,15 @@ def energy_lens(
     check(frames, species=potential.species, cutoff=potential.cutoff)
     split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
     scorer = Scorer.from_frames(frames, n_resamples=settings.n_resamples, seed=settings.seed)
+    species = one_hot(np.concatenate([frame.numbers for frame in frames]))
     rows = []
     for name, model in models_of(potential, random_weights, settings.seed):
         layers = [layer for layer in model.layers if probed_blocks(layer, 0)]
         run = Evaluator(model, frames, max_atoms).run(layers=[t.index for t in layers])
         energy = run.site_energies
         for k, layer in enumerate(layers):
-            x = run.features[layer.index][:, probed_columns(layer, 0)[:, 0]].astype(np.float64)
+            x = run.features[layer.index][:, probed_columns(layer, 0)[:, 0]]
+            x = np.hstack([x.astype(np.float64), species])
             fit = cross_predict(x, energy[:, None], split)
             scores = scorer.score(energy, fit.predictions[:, 0], fit.scored)
             rows.append({"model": name, "readout": FITTED, "layer": layer.index, **_cells(scores)})

@@ -99,7 +99,7 @@ def soap(
         pair = key["neighbor_1_type"], key["neighbor_2_type"]
         projected[rows] += values @ _pair_weights(values.shape[1], width, seed, *pair)
         length[rows] += (values**2).sum(axis=1)
-    return np.hstack([projected / length[:, None] ** 0.25, _one_hot(numbers, species)])
+    return np.hstack([projected / length[:, None] ** 0.25, one_hot(numbers, species)])
 
 
 # At most 128 matrices of 0.5 MB, drawn once for all batches of structures.
@@ -136,7 +136,7 @@ def radial_densities(
         neighbour, centre = np.searchsorted(species, [key["neighbor_type"], key["center_type"]])
         density[rows, 0, neighbour] = values[:, 0]
         density[rows, 1, centre] += values[:, 0]
-    return np.hstack([density.reshape(len(numbers), -1), _one_hot(numbers, species)])
+    return np.hstack([density.reshape(len(numbers), -1), one_hot(numbers, species)])
 
 
 def neighbour_vectors(
@@ -175,7 +175,8 @@ def _numbers(frames: Sequence[Frame]) -> np.ndarray:
     return np.concatenate([f.numbers for f in frames])
 
 
-def _one_hot(numbers: np.ndarray, species: Sequence[int] | None) -> np.ndarray:
+def one_hot(numbers: np.ndarray, species: Sequence[int] | None = None) -> np.ndarray:
+    """Which species each atom is, (n_atoms, n_species): those that occur, ascending, or others."""
     return numbers[:, None] == (np.unique(numbers) if species is None else np.asarray(species))
 
 
