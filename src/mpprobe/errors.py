@@ -47,6 +47,10 @@ class AttributionError(MPProbeError):
     """A number or a layer that can't be explained from what was given."""
 
 
+class ToyError(MPProbeError):
+    """A world, a domain or a training run that can't be."""
+
+
 class MissingPackageError(MPProbeError):
     """An optional package is missing; the message holds the line that installs it (exit code 3)."""
 
