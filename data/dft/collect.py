@@ -17,7 +17,6 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.units import Bohr, Hartree
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "ionic"))
@@ -72,10 +71,6 @@ def labelled(atoms: Atoms, record: dict) -> Atoms:
         atoms.set_array(array, np.array(record[array]))
     part = "rest" if atoms.info["domain"] == "metal" else "default"
     atoms.info = {**atoms.info, "split_part": part, **details(record, NUMBERS, digits=6)}
-    if not atoms.pbc.any():
-        dipole = atoms.arrays["bader_q"] @ atoms.positions
-        field = 4 * np.pi / 3 * Hartree * Bohr * np.linalg.norm(dipole) / atoms.cell.volume
-        atoms.info["image_field"] = round(float(field), 5)
     return atoms
 
 
