@@ -20,6 +20,7 @@ from mpprobe.cli.probe import probe
 from mpprobe.cli.response import response
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
+from mpprobe.cli.toy import app as toy
 
 app = typer.Typer(
     name="mpprobe",
@@ -56,6 +57,7 @@ app.command()(response)
 app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
+app.add_typer(toy, name="toy")
 app.command()(extract)
 app.command()(merge)
 app.command()(models)

@@ -25,8 +25,9 @@ STIFFNESS, REPULSION_CUTOFF = 0.33, 8.0
 # Repulsion at the sum of radii, over that of six neighbours which hold against Madelung's energy
 # alone: what farther ones add, and what Gaussian charges attract less, is made up for.
 _MADELUNG, _NEIGHBOURS, _POINTS, _GAUSSIANS = 1.7476, 6, 0.7, 0.4
-#: Per-atom arrays that worlds leave: charges in e, and potentials of all others in V.
-CHARGE, POTENTIAL = "toy_charge", "toy_potential"
+#: Per-atom arrays that worlds leave: charges in e, potentials of all others in V, and the charges
+#: of :data:`IONS`, whether they are the world's own or, as among bands, nothing to it.
+CHARGE, POTENTIAL, NOMINAL = "toy_charge", "toy_potential", "charge_formal"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,17 @@ class Truth:
 
 
 class World(ABC):
-    """A rule for the energy of ions; forces are its exact derivatives."""
+    """A rule for the energy of ions; forces are its exact derivatives.
+
+    Attributes:
+        name: for tables.
+        charged: whether its energy is one of charges.
+        flows: whether these answer to the surroundings.
+    """
 
     name: str
+    charged = True
+    flows = False
 
     @abstractmethod
     def truth(self, atoms: Atoms, positions: torch.Tensor) -> Truth:
@@ -73,6 +82,7 @@ class World(ABC):
         for name, values in ((CHARGE, found.charges), (POTENTIAL, found.potential)):
             if values is not None:
                 labelled.arrays[name] = values.detach().numpy()
+        labelled.arrays[NOMINAL] = _of_ions(labelled, 0).numpy()
         labelled.info["world"] = self.name
         energy = float(found.energy.detach())
         labelled.calc = SinglePointCalculator(labelled, energy=energy, forces=-gradient.numpy())
@@ -116,6 +126,7 @@ class EquilibratedCharges(World):
 
     width: float = 0.8
     name = "equilibrated"
+    flows = True
 
     def truth(self, atoms, positions):
         sums = self._sums(atoms, positions)
@@ -164,6 +175,7 @@ class Band(World):
     gap: float = 0.5
     temperature: float = 0.1
     name = "band"
+    charged = False
 
     def truth(self, atoms, positions):
         levels = self._levels(atoms, positions)

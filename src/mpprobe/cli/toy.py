@@ -1,0 +1,134 @@
+"""``mpprobe toy``: worlds in which the truth is known, and models trained there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, progress, show
+
+app = typer.Typer(
+    help="Worlds in which charges and potentials are known, and models trained there.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+World = Annotated[
+    str,
+    typer.Option(
+        "-w", "--world", metavar="NAME",
+        help="fixed, equilibrated, screened (4 Å; screened:LENGTH) or band.",
+    ),
+]  # fmt: skip
+
+
+@app.command()
+def make(
+    file: Annotated[Path, typer.Argument(help="Extended XYZ to write; .gz compresses it.")],
+    world: World,
+    domain: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="crystal (as in training), stretched, surface, cluster, packing, larger, "
+            "stoichiometry or doped; all for all. Repeatable.",
+        ),
+    ] = ["crystal"],  # noqa: B006 - Typer copies it
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="Structures of each.")] = 100,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:  # fmt: skip
+    """Write structures with the energies, forces, charges and potentials of a world."""
+    from mpprobe.errors import ToyError
+    from mpprobe.structures import as_frames, write_extxyz
+    from mpprobe.toys import DOMAINS, make_structures
+    from mpprobe.toys import world as find
+
+    if file.exists() and not overwrite:
+        raise ToyError(f"{file}: is there already; choose another name, or pass --overwrite")
+    rule = find(world)
+    chosen = list(DOMAINS) if "all" in domain else domain
+    frames = [frame for name in chosen for frame in as_frames(make_structures(rule, name, n, seed))]
+    write_extxyz(file, frames)
+    note(f"written to {file}: {len(frames)} structures of the world {rule.name}", quiet)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    world: World,
+    family: Annotated[str, typer.Option(help="sevenn or mace.")] = "sevenn",
+    cutoff: Annotated[float, typer.Option(help="Of one message-passing step, Å.")] = 4.5,
+    layers: Annotated[int, typer.Option("-t", "--layers", help="Of message passing.")] = 3,
+    l_max: Annotated[int, typer.Option("--l-max", help="Largest order of node features.")] = 1,
+    channels: Annotated[int, typer.Option(help="Of each order.")] = 16,
+    structures: Annotated[int, typer.Option("-n", "--structures", help="To train on.")] = 100,
+    test_structures: Annotated[
+        int, typer.Option(min=5, help="Of each domain, by which the model is judged.")
+    ] = 16,
+    epochs: Annotated[int, typer.Option(help="At most.")] = 60,
+    batch_size: Annotated[int, typer.Option(help="Structures.")] = 2,
+    learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.02,
+    minutes: Annotated[
+        float | None, typer.Option(help="After which no further epoch begins.")
+    ] = None,
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    output: options.Output = Path("mpprobe-toy"),
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:
+    """Train a model on the crystals of a world with its own trainer, and judge it outside them.
+
+    Forces by domain, probes for what the world knows in every layer, and the response of distant
+    ions. A run that was stopped goes on when the same line is given again.
+    """
+    from mpprobe.report.files import check_output
+
+    check_output(output, overwrite)
+    import shutil
+
+    from mpprobe import Settings
+    from mpprobe.activations.journal import SUFFIX
+    from mpprobe.report.toys import LEGEND, toy_results, toy_tables, write_toy
+    from mpprobe.toys import Hyperparameters, Job, run_job
+    from mpprobe.toys import world as find
+
+    hyper = Hyperparameters(
+        family=family, cutoff=cutoff, layers=layers, l_max=l_max, channels=channels, seed=seed,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+    )  # fmt: skip
+    seconds = None if minutes is None else 60 * minutes
+    job = Job(find(world).name, hyper, n_train=structures, max_seconds=seconds)
+    unfinished = output.with_name(output.name + SUFFIX)
+    note(
+        f"{job.name}: {structures} structures to train on, until it is done in {unfinished}", quiet
+    )
+    with progress(show_progress, quiet) as report:
+
+        def after(row: dict) -> None:
+            report("epochs", int(row["epoch"]), epochs)
+            if row["epoch"] % 5 == 1 and show_progress is not False:
+                note(f"epoch {row['epoch']:.0f}: relative force error {row['relative']:.3f}", quiet)
+
+        training, found = run_job(
+            job, unfinished, device=device, n_test=test_structures, on_epoch=after,
+            settings=Settings(n_resamples=resamples, seed=seed), progress=report,
+        )  # fmt: skip
+    show(toy_results(job, training, found), toy_tables(found), LEGEND, as_json)
+    files = write_toy(
+        job, training, found, output, overwrite=overwrite,
+        configuration=options.effective_config(context),
+    )  # fmt: skip
+    shutil.rmtree(unfinished)
+    note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)

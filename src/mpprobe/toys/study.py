@@ -1,0 +1,129 @@
+"""What a model trained in a world got right: forces by domain, and the truth in its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpprobe.explain import by_domain, force_errors
+from mpprobe.models.potential import Potential
+from mpprobe.probes import Settings, probe
+from mpprobe.response import crystal, response
+from mpprobe.structures import Frame, as_frames
+from mpprobe.toys.structures import DOMAINS, TRAINING, make_structures
+from mpprobe.toys.worlds import CHARGE, NOMINAL, World
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ase import Atoms
+
+#: Structures of each domain by which a model is judged, and the seeds of those and of the ones it
+#: is trained and validated on: apart, whatever the seed of the model.
+N_TEST, TEST_SEED, TRAINING_SEED, VALIDATION_SEED = 16, 3_000_000, 1_000_000, 2_000_000
+#: Shells whose potential is probed.
+SHELLS = (1, 2, 3)
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Assessed:
+    """What a trained model got right.
+
+    Attributes:
+        forces: a row for each domain: the columns of :func:`mpprobe.explain.by_domain`, and
+            ``relative``, the force error (root mean square) over the size of the forces, with its
+            interval.
+        scores: the scores of :func:`mpprobe.probe`, of all targets and splits.
+        response: of the force constants of distant ions in a crystal, with random weights beside:
+            the table ``fits`` of :class:`mpprobe.response.Response`.
+    """
+
+    forces: pd.DataFrame
+    scores: pd.DataFrame
+    response: pd.DataFrame
+
+
+def training_sets(
+    world: World, n_train: int, n_valid: int, seed: int = 0
+) -> tuple[list[Atoms], list[Atoms]]:
+    """Structures to train and to validate on, all of the domain ``crystal``.
+
+    Raises:
+        ToyError: fewer than one of either.
+    """
+    return (
+        make_structures(world, TRAINING, n_train, TRAINING_SEED + seed),
+        make_structures(world, TRAINING, n_valid, VALIDATION_SEED + seed),
+    )
+
+
+def judging_frames(
+    world: World, n: int = N_TEST, domains: Sequence[str] = tuple(DOMAINS)
+) -> list[Frame]:
+    """Structures of every domain, the same ones for every model.
+
+    Raises:
+        ToyError: no such domain, or fewer than one.
+    """
+    made = [make_structures(world, domain, n, TEST_SEED) for domain in domains]
+    return [frame for part in made for frame in as_frames(part)]
+
+
+def targets_of(world: World) -> list[str]:
+    """What a world knows and probes are fitted to.
+
+    Without charges of their own, atoms have those that their ions have in other worlds: the
+    control, which nothing in their energy depends on.
+    """
+    source = CHARGE if world.charged else NOMINAL
+    own = [f"array:{CHARGE}"] if world.flows else []
+    kinds = ("potential", "field", *(f"potential:shell-{k}" for k in SHELLS))
+    return [*own, *(f"{kind}@{source}" for kind in kinds)]
+
+
+def assess(
+    potential: Potential,
+    world: World,
+    *,
+    n: int = N_TEST,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Assessed:
+    """Judge a model by structures of every domain, probes in its layers and its response.
+
+    Args:
+        potential: trained in this world.
+        world: that knows the truth.
+        n: structures of each domain.
+        settings: folds, resamples and seed.
+        progress: called as the work goes on.
+
+    Raises:
+        MPProbeError: what can't be computed, such as a force that isn't finite.
+    """
+    settings = settings or Settings(n_resamples=500)
+    settings = Settings(**{**asdict(settings), "in_domain": (TRAINING,)})
+    frames = judging_frames(world, n)
+    errors = force_errors(potential, frames, progress=progress)
+    forces = by_domain(errors, n_resamples=settings.n_resamples, seed=settings.seed)
+    study = probe(
+        potential, frames, targets=targets_of(world), splits=("structure", "domain"),
+        settings=settings, progress=progress,
+    )  # fmt: skip
+    found = response(potential, crystal("NaCl"), settings=settings, progress=progress)
+    return Assessed(_with_relative(forces, errors.atoms), study.scores, found.fits)
+
+
+def _with_relative(forces: pd.DataFrame, atoms: pd.DataFrame) -> pd.DataFrame:
+    """Add the force error over the size of the reference forces of the same domain."""
+    reference = atoms[[f"reference_{axis}" for axis in "xyz"]]
+    square = (reference**2).mean(axis=1)
+    size = np.sqrt(square.groupby(atoms["domain"]).mean())
+    size["all"] = np.sqrt(square.mean())
+    size = forces["domain"].map(size)
+    ends = {f"relative{end}": forces[f"force_rmse{end}"] / size for end in ("", "_low", "_high")}
+    return forces.assign(**ends)
