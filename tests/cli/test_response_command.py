@@ -48,12 +48,12 @@ def test_the_tables_the_files_and_what_they_say(respond, tmp_path):
     result = respond("--shares")
     assert result.code == 0, result.err
     for text in ("as those of charges", "Along the first lattice vector", "On which sites",
-                 "• NaCl", "• MgO", "• metal", "random weights"):  # fmt: skip
+                 "• NaCl", "• MgO", "• metal", "random weights", "of K sits"):  # fmt: skip
         assert text in result.out
     folder = tmp_path / "out"
     assert {p.name for p in folder.iterdir()} == {
         "results.json", "pairs.csv", "axis.csv", "shells.csv", "fits.csv", "shares.csv",
-        "config.yaml", "response.png", "response.pdf",
+        "config.yaml", "response.png", "response.pdf", "shares.png", "shares.pdf",
     }  # fmt: skip
     held = json.loads((folder / "results.json").read_text())
     assert held["provenance"]["nearest"] == 5
@@ -132,7 +132,8 @@ class TestReadings:
     def test_the_correlation_is_over_compounds(self, found, monkeypatch):
         whole = found.fits[found.fits["all"] & (found.fits["model"] == "trained")].iloc[[0] * 6]
         published = np.array([0.4, 0.5, 0.6, 0.9, 1.2, 1.4])
-        table = whole.assign(published=published, strength=0.5 * published)
+        table = whole.assign(published=published, strength=0.5 * published,
+                             compound=list("abcdef"))  # fmt: skip
         monkeypatch.setitem(found.__dict__, "fits", table)
         r, low, high, n = correlation(found)
         assert n == 6
@@ -140,4 +141,13 @@ class TestReadings:
         assert low == pytest.approx(1)
         assert high == pytest.approx(1)
         assert "the median of their ratio is 0.50" in response_readings(found)[-1]
+        formal, x = np.array([1, 1, 1, 2, 2, 2]), np.array([0.4, 0.5, 0.6, 0.4, 0.5, 0.6])
+        table = table.assign(formal=formal, published=formal**2 * x,
+                             strength=formal**2 * (0.8 - x))  # fmt: skip
+        monkeypatch.setitem(found.__dict__, "fits", table)
+        assert correlation(found)[0] > 0.5
+        assert correlation(found, formal=True)[0] == pytest.approx(-1)
+        again = table.assign(compound="a", published=published)
+        monkeypatch.setitem(found.__dict__, "fits", again)
+        assert correlation(found)[3] == 1
         assert len(response_figure(found).axes) == 2

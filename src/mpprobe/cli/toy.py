@@ -71,7 +71,7 @@ def train(
     test_structures: Annotated[
         int, typer.Option(min=5, help="Of each domain, by which the model is judged.")
     ] = 16,
-    epochs: Annotated[int, typer.Option(help="At most.")] = 60,
+    epochs: Annotated[int, typer.Option(help="At most.")] = 48,
     batch_size: Annotated[int, typer.Option(help="Structures.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.02,
     minutes: Annotated[

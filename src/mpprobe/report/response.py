@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
 from mpprobe.response import METAL, SITES, Response
+from mpprobe.response.study import SHELLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +103,27 @@ def response_readings(found: Response) -> list[str]:
     whole = found.fits[found.fits["all"]]
     for _, row in _own(whole, TRAINED).iterrows():
         lines.append(f"{_label(row)}: {_law(row)}{_control(whole, row)}")
-    return [*lines, *_correlation_reading(found)]
+    return [*lines, *_correlation_reading(found), *_share_readings(found)]
+
+
+def _share_readings(found: Response) -> list[str]:
+    """Of the pairs in each range of distances the median shares; of ions, and of metals."""
+    if not len(found.shares):
+        return []
+    own = _own(found.shares, TRAINED)
+    nearest = found.provenance["nearest"]
+    lines = []
+    for kind, chosen in (("ions", own["domain"] != METAL), ("metals", own["domain"] == METAL)):
+        for low, high in itertools.pairwise(SHELLS):
+            far = own["distance"] / nearest
+            part = own[chosen & (far >= low) & (far < high)]
+            if len(part):
+                row = part[list(SITES)].median()
+                said = ", ".join(f"{site} {number(row[site])}" for site in SITES)
+                ends = {"all": False, "from": low, "to": high}
+                lines.append(f"{kind}, {_range(ends, nearest)} Å: of K sits {said} (medians of "
+                             f"{len(part)} pairs)")  # fmt: skip
+    return lines
 
 
 def _law(row: pd.Series) -> str:
@@ -173,7 +195,8 @@ def _correlation_text(found: Response, formal: bool = False) -> str:
 
 
 def _published(found: Response) -> pd.DataFrame:
-    whole = _own(found.fits[found.fits["all"]], TRAINED)
+    """The first structure of each compound of which published values are known."""
+    whole = _own(found.fits[found.fits["all"]], TRAINED).drop_duplicates("compound")
     return whole[whole["published"].notna()] if "published" in whole else whole.iloc[:0]
 
 
@@ -192,7 +215,7 @@ def _label(row: pd.Series) -> str:
     return name if name == row["compound"] else f"{row['compound']} ({name})"
 
 
-def _range(row: pd.Series, nearest: float) -> str:
+def _range(row: Mapping, nearest: float) -> str:
     if row["all"] or not np.isfinite(row["to"]):
         return f"over {nearest * row['from']:g}"
     return f"{nearest * row['from']:g}–{nearest * row['to']:g}"
@@ -206,19 +229,29 @@ def _milli(value: float) -> str:
 
 
 def response_figure(found: Response) -> Figure:
-    """Decay with distance, the model against published values, and the sites of pairs."""
+    """Decay with distance, and the model against published values."""
     from matplotlib.figure import Figure
 
-    panels = 1 + (len(_published(found)) > 1) + (len(found.shares) > 0)
+    panels = 1 + (len(_published(found)) > 1)
     with figure_style():
         figure = Figure(figsize=(1.2 + 3.9 * panels, 4.2), layout="constrained")
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
         _decay_panel(axes.pop(0), found)
         if len(_published(found)) > 1:
             _published_panel(axes.pop(0), found)
-        if len(found.shares):
-            _share_panel(axes.pop(0), found)
         figure.suptitle(f"{found.provenance['model']['name']}: response beyond the cutoff")
+    return figure
+
+
+def shares_figure(found: Response) -> Figure:
+    """On which sites the force constant of each pair sits."""
+    from matplotlib.figure import Figure
+
+    with figure_style():
+        height = 1.2 + 0.17 * len(_own(found.shares, TRAINED))
+        figure = Figure(figsize=(6.0, max(height, 2.4)), layout="constrained")
+        _share_panel(figure.subplots(), found)
+        figure.suptitle(f"{found.provenance['model']['name']}: where a pair's force constant sits")
     return figure
 
 
@@ -285,6 +318,8 @@ def _published_panel(axis: Axes, found: Response) -> None:
 
 def _share_panel(axis: Axes, found: Response) -> None:
     own = _own(found.shares, TRAINED)
+    order = own["structure"].map({name: k for k, name in enumerate(own["structure"].unique())})
+    own = own.assign(order=order).sort_values(["order", "distance"], kind="stable")
     place, left = np.arange(len(own)), np.zeros((2, len(own)))
     colours = (DOMAIN_COLOURS[0], DOMAIN_COLOURS[1], "0.75")
     for site, colour in zip(SITES, colours, strict=True):
@@ -293,14 +328,14 @@ def _share_panel(axis: Axes, found: Response) -> None:
         start = left[side, place]
         axis.barh(place, share, left=start, color=colour, label=site, height=0.7)
         left[side, place] += share
-    labels = [f"{r['compound']} {r['species']}–{r['other']} {r['distance']:.1f} Å"
+    labels = [f"{Path(r['structure']).name} {r['species']}–{r['other']} {r['distance']:.1f} Å"
               for _, r in own.iterrows()]  # fmt: skip
     axis.set_yticks(place, labels, fontsize="x-small")
+    axis.set_ylim(-0.7, len(own) - 0.3)
     axis.invert_yaxis()
     axis.axvline(0, color="0.4", linewidth=0.6)
     axis.set_xlabel("share of K")
-    axis.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.15),
-                ncols=3)  # fmt: skip
+    axis.figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=3)
 
 
 def response_results(found: Response) -> dict[str, Any]:
@@ -338,11 +373,14 @@ def write_response(
     """
     names = ("pairs", "axis", "shells", "fits", "shares")
     tables = {name: getattr(found, name) for name in names if len(getattr(found, name))}
+    figures = {"response": response_figure(found)}
+    if len(found.shares):
+        figures["shares"] = shares_figure(found)
     return write_result(
         folder,
         response_results(found),
         tables,
-        {"response": response_figure(found)},
+        figures,
         overwrite=overwrite,
         configuration=configuration,
     )

@@ -131,7 +131,7 @@ def _arguments(hyper: Hyperparameters, device: torch.device) -> Namespace:
         max_L=hyper.l_max, max_ell=max(hyper.l_max, 1), correlation=2,
         radial_MLP="[64, 64, 64]", interaction="RealAgnosticResidualInteractionBlock",
         E0s="average", scaling="rms_forces_scaling", loss="weighted", energy_weight=1.0,
-        forces_weight=100.0, optimizer="adam", amsgrad=True, lr=hyper.learning_rate,
+        forces_weight=30.0, optimizer="adam", amsgrad=True, lr=hyper.learning_rate,
         weight_decay=5e-7, batch_size=hyper.batch_size, valid_batch_size=hyper.batch_size,
         max_num_epochs=hyper.epochs, clip_grad=10.0, ema=True, ema_decay=0.99,
     )  # fmt: skip

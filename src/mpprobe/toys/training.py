@@ -22,7 +22,7 @@ import numpy as np
 
 from mpprobe.activations.files import replacing
 from mpprobe.errors import ToyError
-from mpprobe.models.options import pick_device, unscripted
+from mpprobe.models.options import pick_device
 from mpprobe.provenance import structures_sha256
 from mpprobe.structures import as_frames
 
@@ -62,7 +62,7 @@ class Hyperparameters:
     l_max: int = 1
     channels: int = 16
     seed: int = 0
-    epochs: int = 60
+    epochs: int = 48
     batch_size: int = 2
     learning_rate: float = 0.02
     patience: int = 30
@@ -246,7 +246,6 @@ def contained(seed: int) -> Iterator[None]:
         warnings.catch_warnings(),
         contextlib.redirect_stdout(StringIO()),
         contextlib.redirect_stderr(StringIO()),
-        unscripted(),
     ):
         warnings.simplefilter("ignore")
         # Without a handler the libraries' first message would set up logging for the process.
