@@ -141,6 +141,7 @@ class TestReadings:
         assert low == pytest.approx(1)
         assert high == pytest.approx(1)
         assert "the median of their ratio is 0.50" in response_readings(found)[-1]
+        assert len(response_figure(found).axes) == 2
         formal, x = np.array([1, 1, 1, 2, 2, 2]), np.array([0.4, 0.5, 0.6, 0.4, 0.5, 0.6])
         table = table.assign(formal=formal, published=formal**2 * x,
                              strength=formal**2 * (0.8 - x))  # fmt: skip
@@ -150,4 +151,3 @@ class TestReadings:
         again = table.assign(compound="a", published=published)
         monkeypatch.setitem(found.__dict__, "fits", again)
         assert correlation(found)[3] == 1
-        assert len(response_figure(found).axes) == 2

@@ -252,40 +252,41 @@ class _Work:
         ]
         unedited = evaluator.run(layers=later)
         effects = Effects(plan.frames, unedited, in_domain=plan.settings.in_domain, **self.sampling)
-        edits = self._fit(name, TARGET, evaluator, plan.concept)
+        edits, fitted_on = self._fit(name, TARGET, evaluator, plan.concept)
         edited = evaluator.run(edits, layers=later)
         own = self._keep(name, TARGET, effects.rows(edited))
         if self.order == 0:
-            means = self._fit(name, SPECIES, evaluator, species_columns(plan.frames))
+            means, _ = self._fit(name, SPECIES, evaluator, species_columns(plan.frames))
             self._keep(name, SPECIES, effects.rows(evaluator.run(means)))
-        drawn = self._random(name, evaluator, unedited, edits, effects)
+        drawn = self._random(name, evaluator, edits, fitted_on, effects)
         self._summarise(name, own, drawn, effects.intervals(edited))
         self._decode(name, potential, later, unedited, edited)
 
     def _fit(
         self, name: str, edit: str, evaluator: Evaluator, concept: np.ndarray
-    ) -> dict[int, Erasure]:
-        """Layer by layer, each on the features that the erasures before it leave."""
+    ) -> tuple[dict[int, Erasure], dict[int, Whitening]]:
+        """Layer by layer, each on the features that the erasures before it leave, and of those."""
         edits: dict[int, Erasure] = {}
+        fitted_on: dict[int, Whitening] = {}
         for layer in self.plan.layers:
             columns = block_columns(evaluator.potential.layer(layer), self.order)
             x = block_rows(evaluator.features([layer], edits)[layer], columns)
             edits[layer] = fit_erasure(layer, columns, x, concept)
+            fitted_on[layer] = Whitening.of(x)
             self.erasures.append({
                 "model": name, "edit": edit, "layer": layer, "rank": edits[layer].rank,
-                "removed": Whitening.of(x).removed(edits[layer]),
+                "removed": fitted_on[layer].removed(edits[layer]),
                 "r2_before": linear_r2(x, concept),
                 "r2_after": linear_r2(edits[layer].apply(x), concept),
             })  # fmt: skip
-        return edits
+        return edits, fitted_on
 
-    def _random(self, name, evaluator, unedited, edits, effects) -> list[list[dict]]:
+    def _random(self, name, evaluator, edits, fitted_on, effects) -> list[list[dict]]:
         draws = self.plan.draws
         seeds = np.random.SeedSequence(self.plan.settings.seed).spawn(len(edits))
         drawn = {}
         for (layer, erasure), seed in zip(edits.items(), seeds, strict=True):
-            x = block_rows(unedited.features[layer], erasure.columns)
-            drawn[layer] = random_erasures(erasure, Whitening.of(x), draws, seed)
+            drawn[layer] = random_erasures(erasure, fitted_on[layer], draws, seed)
         rows = []
         what = f"random subspaces for {self.plan.target.name} in {evaluator.potential.name}"
         for k in range(draws):
