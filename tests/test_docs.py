@@ -70,3 +70,10 @@ def test_attribution(capsys):
     assert made["graph"].number_of_edges() > 0
     assert list(made["lens"]["layer"]) == [0, 1, 2, 3, 4, 5]
     assert "bonds" in capsys.readouterr().out
+
+
+def test_toys(capsys):
+    made = page("toys.md")
+    assert "toy_charge" in made["atoms"].arrays
+    assert set(made["found"].forces["domain"]) > {"crystal", "surface"}
+    assert capsys.readouterr().out

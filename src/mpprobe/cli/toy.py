@@ -132,3 +132,109 @@ def train(
     )  # fmt: skip
     shutil.rmtree(unfinished)
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+
+
+@app.command()
+def sweep(
+    context: typer.Context,
+    world: Annotated[
+        list[str],
+        typer.Option("-w", "--world", metavar="NAME", help="As of train. Repeatable, as all here."),
+    ],
+    family: Annotated[list[str], typer.Option(help="sevenn or mace.")] = ["sevenn"],  # noqa: B006
+    cutoff: Annotated[list[float], typer.Option(help="Å.")] = [4.5],  # noqa: B006
+    layers: Annotated[list[int], typer.Option("-t", "--layers")] = [3],  # noqa: B006
+    l_max: Annotated[list[int], typer.Option("--l-max")] = [1],  # noqa: B006
+    channels: Annotated[list[int], typer.Option()] = [16],  # noqa: B006
+    structures: Annotated[
+        list[int], typer.Option("-n", "--structures", help="To train on.")
+    ] = [100],  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Of weights and structures.")] = [0],  # noqa: B006
+    epochs: Annotated[int, typer.Option(help="At most.")] = 48,
+    minutes: Annotated[
+        float | None, typer.Option(help="Of each model, after which no further epoch begins.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Models at once.")] = 1,
+    device: options.Device = "auto",
+    output: options.Output = Path("mpprobe-sweep"),
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> None:  # fmt: skip
+    """Train and judge a model of every combination, and ask what they say together.
+
+    Models and rows are kept beside the output until all are done: a sweep that was stopped goes on
+    when the same line is given again.
+    """
+    from mpprobe.report.files import check_output
+
+    if not dry_run:
+        check_output(output, overwrite)
+    from mpprobe.activations.journal import SUFFIX, journal_beside
+    from mpprobe.toys import Hyperparameters, answers, grid
+    from mpprobe.toys import sweep as run
+
+    planned = grid(
+        world, family, cutoff, layers, l_max, channels, structures, seed,
+        base=Hyperparameters(epochs=epochs),
+        max_seconds=None if minutes is None else 60 * minutes,
+    )  # fmt: skip
+    note(f"{len(planned)} models", quiet)
+    if dry_run:
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return
+    models = output.with_name(output.name + "-models")
+    about = {"epochs": epochs, "minutes": minutes}
+    with journal_beside(output, about) as journal:
+        if journal.found:
+            note(f"{journal.found} were done before, in {output.name + SUFFIX}", quiet)
+        with progress(show_progress, quiet) as report:
+            rows = run(
+                planned, models, n_jobs=jobs, device=device, journal=journal, progress=report
+            )
+        found = answers(rows)
+        _report(context, rows, found, output, overwrite, as_json, quiet)
+    note(f"the models are in {models}", quiet)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    sweeps: Annotated[list[Path], typer.Argument(help="Folders that sweeps have written.")],
+    output: options.Output = Path("mpprobe-toy-report"),
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Ask what the models of several sweeps say together."""
+    from mpprobe.report.files import check_output
+
+    check_output(output, overwrite)
+    import pandas as pd
+
+    from mpprobe.errors import ToyError
+    from mpprobe.toys import answers
+
+    tables = []
+    for folder in sweeps:
+        try:
+            tables.append(pd.read_csv(folder / "models.csv"))
+        except (OSError, ValueError) as error:
+            raise ToyError(f"{folder}: has no models.csv of a sweep ({error})") from error
+    rows = pd.concat(tables, ignore_index=True).drop_duplicates("name", ignore_index=True)
+    _report(context, rows, answers(rows), output, overwrite, as_json, quiet)
+
+
+def _report(context, rows, found, output, overwrite, as_json, quiet) -> None:
+    from mpprobe.report.sweep import LEGEND, sweep_results, sweep_tables, write_sweep
+
+    show(sweep_results(rows, found), sweep_tables(rows, found), LEGEND, as_json)
+    files = write_sweep(
+        rows, found, output, overwrite=overwrite, configuration=options.effective_config(context)
+    )
+    note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)

@@ -1,5 +1,6 @@
 """Worlds of point charges in which the truth is known, and models trained in them."""
 
+from mpprobe.toys.questions import answers
 from mpprobe.toys.structures import DOMAINS, TRAINING, make_structures
 from mpprobe.toys.study import Assessed, assess
 from mpprobe.toys.sweep import Job, grid, row_of, run_job, sweep
@@ -31,6 +32,7 @@ __all__ = [
     "Job",
     "Training",
     "World",
+    "answers",
     "assess",
     "grid",
     "make_structures",

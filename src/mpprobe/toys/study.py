@@ -11,6 +11,7 @@ import numpy as np
 from mpprobe.explain import by_domain, force_errors
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, probe
+from mpprobe.probes.sources import probed_blocks
 from mpprobe.response import crystal, response
 from mpprobe.structures import Frame, as_frames
 from mpprobe.toys.structures import DOMAINS, TRAINING, make_structures
@@ -73,15 +74,16 @@ def judging_frames(
     return [frame for part in made for frame in as_frames(part)]
 
 
-def targets_of(world: World) -> list[str]:
-    """What a world knows and probes are fitted to.
+def targets_of(world: World, vectors: bool = True) -> list[str]:
+    """What a world knows and probes are fitted to, with the field if a model has ``vectors``.
 
     Without charges of their own, atoms have those that their ions have in other worlds: the
     control, which nothing in their energy depends on.
     """
     source = CHARGE if world.charged else NOMINAL
     own = [f"array:{CHARGE}"] if world.flows else []
-    kinds = ("potential", "field", *(f"potential:shell-{k}" for k in SHELLS))
+    kinds = ["potential", *(["field"] if vectors else [])]
+    kinds += [f"potential:shell-{k}" for k in SHELLS]
     return [*own, *(f"{kind}@{source}" for kind in kinds)]
 
 
@@ -110,8 +112,9 @@ def assess(
     frames = judging_frames(world, n)
     errors = force_errors(potential, frames, progress=progress)
     forces = by_domain(errors, n_resamples=settings.n_resamples, seed=settings.seed)
+    vectors = any(probed_blocks(layer, 1) for layer in potential.layers)
     study = probe(
-        potential, frames, targets=targets_of(world), splits=("structure", "domain"),
+        potential, frames, targets=targets_of(world, vectors), splits=("structure", "domain"),
         settings=settings, progress=progress,
     )  # fmt: skip
     found = response(potential, crystal("NaCl"), settings=settings, progress=progress)
