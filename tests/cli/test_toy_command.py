@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import ase.io
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,3 +71,28 @@ def test_train_ends_with_errors_by_domain_and_a_profile(mpprobe_run, folder):
     assert not folder.with_name("out.unfinished").exists()
     assert len(mpprobe.load(str(folder / "model.pth")).layers) == 3
     assert (folder / "toy.png").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_and_its_report(mpprobe_run, tmp_path):
+    output = tmp_path / "sweep"
+    call = (
+        "toy", "sweep", "-w", "fixed", "-t", 1, "-t", 2, "--channels", 4, "--cutoff", 4, "-n", 6,
+        "--epochs", 1, "--jobs", 2, "-o", output,
+    )  # fmt: skip
+    assert mpprobe_run(*call, "--dry-run").code == 0
+    result = mpprobe_run(*call)
+    assert result.code == 0, result.err
+    models = pd.read_csv(output / "models.csv")
+    assert list(models["layers"]) == [1, 2]
+    assert np.isfinite(models["relative:outside"]).all()
+    assert (tmp_path / "sweep-models").is_dir()
+    again = mpprobe_run("toy", "report", output, "-o", tmp_path / "report")
+    assert again.code == 0, again.err
+    assert "does l matter?" in again.out or "2 models" in again.out
+
+
+def test_a_report_without_a_sweep_is_one_line(mpprobe_run, tmp_path):
+    result = mpprobe_run("toy", "report", tmp_path, "-o", tmp_path / "report")
+    assert result.code == 2
+    assert "has no models.csv" in result.err

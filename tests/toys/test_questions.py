@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from mpprobe.activations.journal import Journal
 from mpprobe.report.sweep import sweep_figure, sweep_readings, sweep_tables
-from mpprobe.toys import Hyperparameters, answers, grid
+from mpprobe.toys import Hyperparameters, answers, grid, sweep
 from mpprobe.toys.questions import BAND, ENCODING, ORDER, REACH, SHELL, partial_rank, rank
 
 
@@ -101,3 +104,31 @@ def test_tables_readings_and_figure(found):
 def test_a_grid_has_every_combination_once():
     jobs = grid(["fixed", "screened:3"], ["sevenn", "mace"], layers=(1, 2), base=Hyperparameters())
     assert len({job.name for job in jobs}) == len(jobs) == 8
+
+
+class TestSweep:
+    @pytest.fixture
+    def trained(self, monkeypatch):
+        """Names of the jobs that were run, instead of running them."""
+        seen = []
+
+        def row(job, folder, device, settings, one_thread):
+            if job.hyper.layers == 3 and len(seen) < 5:
+                raise KeyboardInterrupt
+            seen.append(job.name)
+            return {"name": job.name, "folder": folder.name}
+
+        monkeypatch.setattr(sys.modules[sweep.__module__], "_row", row)
+        return seen
+
+    def test_it_goes_on_where_it_was_stopped(self, trained, tmp_path):
+        jobs = grid(["fixed", "band"], layers=(1, 2, 3))
+        journal = Journal(tmp_path / "rows.jsonl", "a sweep")
+        with pytest.raises(KeyboardInterrupt):
+            sweep(jobs, tmp_path, journal=journal)
+        assert trained == [job.name for job in jobs[:2]]
+        trained.extend(["more"] * 3)
+        again = Journal(tmp_path / "rows.jsonl", "a sweep")
+        table = sweep(jobs, tmp_path, journal=again)
+        assert list(table["name"]) == [job.name for job in jobs] == list(table["folder"])
+        assert trained[5:] == [job.name for job in jobs[2:]]

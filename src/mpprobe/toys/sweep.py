@@ -112,7 +112,9 @@ def row_of(job: Job, trained: Training, found: Assessed) -> dict[str, Any]:
     held_out = scores[(scores["split"] == "structure") & (scores["subset"] == TRAINING)]
     for target, own in held_out.groupby("target", sort=False):
         name = str(target).partition("@")[0]
-        layers = own[own["features"] == "model"].set_index("layer")["r2_within"].drop(0)
+        layers = (
+            own[own["features"] == "model"].set_index("layer")["r2_within"].drop(0, errors="ignore")
+        )
         random = own[own["features"] == "random weights"].set_index("layer")["r2_within"]
         row |= {f"r2:{name}": layers.max(), f"layer:{name}": int(layers.idxmax()),
                 f"random:{name}": random.drop(0, errors="ignore").max()}  # fmt: skip
