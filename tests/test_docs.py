@@ -72,6 +72,7 @@ def test_attribution(capsys):
     assert "bonds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_toys(capsys):
     made = page("toys.md")
     assert "toy_charge" in made["atoms"].arrays

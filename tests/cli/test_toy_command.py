@@ -54,6 +54,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("toy") / "out"
 
 
+@pytest.mark.slow
 def test_train_ends_with_errors_by_domain_and_a_profile(mpprobe_run, folder):
     result = mpprobe_run(
         "toy", "train", "-w", "equilibrated", "-t", 2, "--channels", 4, "--cutoff", 4, "-n", 6,
