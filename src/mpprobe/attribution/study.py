@@ -168,40 +168,44 @@ class AttributionPlan:
         self, name: str, model: Potential, found: _Tables, progress: Progress | None
     ) -> None:
         scalar = self._scalar(model)
-        steps = 1 + len(self.more)
-
-        def done(k: int) -> None:
+        ways = {"edges": self._edges, "layers": self._layers, "graph": self._graph}
+        for k, way in enumerate([self._map, *(ways[chosen] for chosen in self.more)]):
+            way(name, model, scalar, found)
             if progress is not None:
-                progress(f"maps of {model.name}", k, steps)
+                progress(f"maps of {model.name}", k + 1, 1 + len(self.more))
 
+    def _map(self, name: str, model: Potential, scalar: Scalar, found: _Tables) -> None:
         own = attribute(
             model, self.frame, scalar, self.layer, method=self.method, baseline=self.baseline,
             seed=self.seed, sensitivity=True,
         )  # fmt: skip
-        at = getattr(scalar, "atom", None)
-        moves = influence(model, self.frame, lambda _: scalar, [at or 0])
-        distance = np.full(len(self.frame), np.nan) if at is None else moves.distances[0]
-        table = own.by_atom().assign(influence=moves.sizes[0], model=name)
-        table.insert(2, "distance", distance)
-        found.atoms.append(table)
+        moves = influence(model, self.frame, lambda _: scalar, [getattr(scalar, "atom", 0)])
+        table = self._placed(own.by_atom(), scalar)
+        found.atoms.append(table.assign(influence=moves.sizes[0], model=name))
         found.channels.append(own.by_channel().assign(model=name))
         found.check(name, f"features of layer {self.layer}", own)
-        done(1)
-        if "edges" in self.more:
-            edges = attribute_edges(model, self.frame, scalar)
-            found.edges.append(edges.by_edge().assign(model=name))
-            found.check(name, "messages", edges)
-            done(2)
-        if "layers" in self.more:
-            for part in conductance(model, self.frame, scalar, self.layer, baseline=self.baseline):
-                table = part.by_atom().assign(layer=part.layer.index, model=name)
-                table.insert(2, "distance", distance)
-                found.layers.append(table)
-                found.check(name, f"on the way through layer {part.layer.index}", part)
-            done(2 + ("edges" in self.more))
-        if "graph" in self.more:
-            self._graph(name, model, scalar, found)
-            done(steps)
+
+    def _edges(self, name: str, model: Potential, scalar: Scalar, found: _Tables) -> None:
+        edges = attribute_edges(model, self.frame, scalar)
+        found.edges.append(edges.by_edge().assign(model=name))
+        found.check(name, "messages", edges)
+
+    def _layers(self, name: str, model: Potential, scalar: Scalar, found: _Tables) -> None:
+        for part in conductance(model, self.frame, scalar, self.layer, baseline=self.baseline):
+            layer = part.layer.index
+            table = self._placed(part.by_atom(), scalar)
+            found.layers.append(table.assign(layer=layer, model=name))
+            found.check(name, f"on the way through layer {layer}", part)
+
+    def _placed(self, table: pd.DataFrame, scalar: Scalar) -> pd.DataFrame:
+        """With the distance from the atom whose number it is, after the species."""
+        atom = getattr(scalar, "atom", None)
+        atoms = self.frame.atoms
+        distance = (
+            np.nan if atom is None else atoms.get_distances(atom, range(len(atoms)), mic=True)
+        )
+        table.insert(2, "distance", distance)
+        return table
 
     def _graph(self, name: str, model: Potential, scalar: Scalar, found: _Tables) -> None:
         import pandas as pd
