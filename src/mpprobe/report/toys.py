@@ -15,7 +15,7 @@ from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
 from mpprobe.toys import TRAINING
-from mpprobe.toys.study import Assessed
+from mpprobe.toys.study import RANDOM, Assessed, profile
 from mpprobe.toys.sweep import Job
 from mpprobe.toys.training import Training
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 #: How to read the tables.
 LEGEND = (
     "Relative: force error (root mean square) over the size of the forces; intervals: 95 %, over "
-    "structures. Probes: R² within species and compound, structures held out, of crystals as in "
-    "training; random weights: the best layer of the same architecture untrained."
+    "structures. Probes: R² within species and compound (of the field plain R²), structures held "
+    "out, of crystals as in training; random weights: the best layer of the same architecture untrained."
 )
 
 
@@ -54,19 +54,6 @@ def _error_table(forces: pd.DataFrame) -> Group:
             f"{row['force_rmse']:.3f}", number(row["slope"]),
         )  # fmt: skip
     return titled(f"Forces by domain; trained on {TRAINING}", table)
-
-
-def profile(scores: pd.DataFrame) -> pd.DataFrame:
-    """R² within species in the domain of training, by target, of each layer and of random weights.
-
-    Returns:
-        Index the target; columns the layers, then ``random weights``, its best layer.
-    """
-    own = scores[(scores["split"] == "structure") & (scores["subset"] == TRAINING)]
-    trained = own[own["features"] == "model"]
-    table = trained.pivot_table(index="target", columns="layer", values="r2_within", sort=False)
-    random = own[(own["features"] == "random weights") & (own["layer"] > 0)]
-    return table.assign(**{"random weights": random.groupby("target")["r2_within"].max()})
 
 
 def _profile_table(scores: pd.DataFrame) -> Group:
@@ -95,8 +82,8 @@ def toy_readings(training: Training, found: Assessed) -> list[str]:
         f"({outside.idxmin()}) to {number(outside.max())} ({outside.idxmax()})",
     ]
     for target, row in profile(found.scores).iterrows():
-        layers = row.drop("random weights").drop(0, errors="ignore")
-        verb = "above" if layers.max() > row["random weights"] else "no better than"
+        layers = row.drop(RANDOM).drop(0, errors="ignore")
+        verb = "above" if layers.max() > row[RANDOM] else "no better than"
         lines.append(
             f"{target}: best in layer {layers.idxmax()}, R² {number(layers.max())}, {verb} random "
             f"weights ({number(row['random weights'])})"
@@ -146,12 +133,12 @@ def _error_panel(axis: Axes, forces: pd.DataFrame) -> None:
 
 def _profile_panel(axis: Axes, scores: pd.DataFrame) -> None:
     for k, (target, row) in enumerate(profile(scores).iterrows()):
-        layers = row.drop("random weights")
+        layers = row.drop(RANDOM)
         colour = DOMAIN_COLOURS[k % len(DOMAIN_COLOURS)]
         label = str(target).partition("@")[0]
         axis.plot(list(layers.index), layers.clip(lower=-0.25), "o-", color=colour, markersize=4,
                   label=label)  # fmt: skip
-        axis.axhline(max(row["random weights"], -0.25), color=colour, linewidth=0.7,
+        axis.axhline(max(row[RANDOM], -0.25), color=colour, linewidth=0.7,
                      linestyle=":")  # fmt: skip
         axis.set_xticks(list(layers.index))
     axis.set(ylim=(-0.3, 1.05), xlabel="layer", ylabel="R² within species (dotted: random weights)")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 N_TEST, TEST_SEED, TRAINING_SEED, VALIDATION_SEED = 16, 3_000_000, 1_000_000, 2_000_000
 #: Shells whose potential is probed.
 SHELLS = (1, 2, 3)
+#: The control in tables.
+RANDOM = "random weights"
 
 Progress = Callable[[str, int, int], None]
 
@@ -130,3 +132,25 @@ def _with_relative(forces: pd.DataFrame, atoms: pd.DataFrame) -> pd.DataFrame:
     size = forces["domain"].map(size)
     ends = {f"relative{end}": forces[f"force_rmse{end}"] / size for end in ("", "_low", "_high")}
     return forces.assign(**ends)
+
+
+def profile(scores: pd.DataFrame) -> pd.DataFrame:
+    """What probes read in the domain of training with structures held out, layer by layer.
+
+    R² within species and compound; of vectors, which have no such mean to take off, plain R².
+
+    Returns:
+        Index the target; columns the layers from 0 on, NaN where one has no features of the
+        target's order, then :data:`RANDOM`, the best layer but 0 with random weights.
+    """
+    import pandas as pd
+
+    own = scores[(scores["split"] == "structure") & (scores["subset"] == TRAINING)]
+    rows = {}
+    for target, part in own.groupby("target", sort=False):
+        metric = "r2_within" if part["r2_within"].notna().any() else "r2"
+        models = {kind: part[part["features"] == kind].set_index("layer")[metric]
+                  for kind in ("model", RANDOM)}  # fmt: skip
+        rows[target] = {**models["model"], RANDOM: models[RANDOM].drop(0, errors="ignore").max()}
+    table = pd.DataFrame(rows).T.rename_axis("target")
+    return table[[*sorted(c for c in table if c != RANDOM), RANDOM]]

@@ -15,7 +15,7 @@ from mpprobe.models import load
 from mpprobe.models.controls import TRAINED
 from mpprobe.probes import Settings
 from mpprobe.toys.structures import TRAINING
-from mpprobe.toys.study import N_TEST, Assessed, assess, training_sets
+from mpprobe.toys.study import N_TEST, RANDOM, Assessed, assess, profile, training_sets
 from mpprobe.toys.training import Hyperparameters, OnEpoch, Training, train
 from mpprobe.toys.worlds import world
 
@@ -108,16 +108,11 @@ def row_of(job: Job, trained: Training, found: Assessed) -> dict[str, Any]:
         **{f"relative:{domain}": value for domain, value in errors.items()},
         f"relative:{OUTSIDE}": float(np.exp(np.log(outside).mean())),
     }  # fmt: skip
-    scores = found.scores
-    held_out = scores[(scores["split"] == "structure") & (scores["subset"] == TRAINING)]
-    for target, own in held_out.groupby("target", sort=False):
+    for target, read in profile(found.scores).iterrows():
         name = str(target).partition("@")[0]
-        layers = (
-            own[own["features"] == "model"].set_index("layer")["r2_within"].drop(0, errors="ignore")
-        )
-        random = own[own["features"] == "random weights"].set_index("layer")["r2_within"]
+        layers = read.drop([0, RANDOM], errors="ignore").dropna()
         row |= {f"r2:{name}": layers.max(), f"layer:{name}": int(layers.idxmax()),
-                f"random:{name}": random.drop(0, errors="ignore").max()}  # fmt: skip
+                f"random:{name}": read[RANDOM]}  # fmt: skip
         row |= {f"r2:{name}:{layer}": value for layer, value in layers.items()}
     fit = found.response[(found.response["model"] == TRAINED) & found.response["all"]].iloc[0]
     return row | {name: fit[name] for name in ("strength", "exponent", "residual")}
