@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 LEGEND = (
     "Relative: force error (root mean square) over the size of the forces; intervals: 95 %, over "
     "structures. Probes: R² within species and compound (of the field plain R²), structures held "
-    "out, of crystals as in training; random weights: the best layer of the same architecture untrained."
+    "out, of crystals as in training; random weights: the best layer of the same architecture "
+    "untrained."
 )
 
 
