@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from ase import Atoms
 
 from mpprobe.attribution.maps import MAX_ATOMS
 from mpprobe.attribution.scalars import Scalar
+from mpprobe.models.graph import Batch
 from mpprobe.models.potential import Potential
 from mpprobe.structures import Frame, as_frames
 
@@ -103,14 +105,18 @@ def attribute_edges(
 
     (frame,) = as_frames(structure)
     scalar.check(potential, frame)
-    single = potential.batch(frame)
+
+    @cache
+    def batch_of(n: int) -> Batch:
+        return potential.batch([frame] * n)
+
+    single = batch_of(1)
     copies = max(1, max_atoms // len(frame))
 
     def number(scales: torch.Tensor) -> torch.Tensor:
         """(n, n_layers, n_edges) → (n,)."""
-        batch = potential.batch([frame] * len(scales))
         with potential.scaled_messages(scales.transpose(0, 1).flatten(1)):
-            return scalar.values(potential, batch)
+            return scalar.values(potential, batch_of(len(scales)))
 
     ones = torch.ones(
         1, len(potential.layers) - 1, single.edge_index.shape[1], dtype=potential.dtype,

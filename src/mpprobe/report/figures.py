@@ -44,6 +44,11 @@ def interval_text(row: pd.Series, name: str) -> str:
     return number(row[name]) + known
 
 
+def own_rows(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The rows of one model."""
+    return table[table["model"] == model]
+
+
 def error_bars(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     """Lengths to both sides, shape (2, n); none where there is no interval."""
     values, low, high = np.atleast_1d(values, low, high)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import error_bars, interval_text, number
+from mpprobe.report.figures import error_bars, interval_text, number, own_rows
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
@@ -59,7 +59,7 @@ def _fit_table(found: Response) -> Group:
     for model in models[1:]:
         for heading in ("left", "rms K"):
             table.add_column(f"{model}:\n{heading}", justify="right", style="dim")
-    for _, rows in _own(found.fits, TRAINED).groupby("structure", sort=False):
+    for _, rows in own_rows(found.fits, TRAINED).groupby("structure", sort=False):
         table.add_section()
         for k, (_, row) in enumerate(rows.iterrows()):
             names = ("exponent", "anisotropy") if _follows(row) else ()
@@ -86,7 +86,7 @@ def _pair_table(title: str, pairs: pd.DataFrame, columns: Mapping[str, str]) -> 
         table.add_column(heading)
     for heading in ("distance (Å)", "K (meV/Å²)", *columns):
         table.add_column(heading, justify="right")
-    for _, rows in _own(pairs, TRAINED).groupby("structure", sort=False):
+    for _, rows in own_rows(pairs, TRAINED).groupby("structure", sort=False):
         table.add_section()
         for k, (_, row) in enumerate(rows.iterrows()):
             table.add_row(
@@ -101,7 +101,7 @@ def response_readings(found: Response) -> list[str]:
     """A line for each structure, and one for all that have published values."""
     lines = []
     whole = found.fits[found.fits["all"]]
-    for _, row in _own(whole, TRAINED).iterrows():
+    for _, row in own_rows(whole, TRAINED).iterrows():
         lines.append(f"{_label(row)}: {_law(row)}{_control(whole, row)}")
     return [*lines, *_correlation_reading(found), *_share_readings(found)]
 
@@ -110,7 +110,7 @@ def _share_readings(found: Response) -> list[str]:
     """Of the pairs in each range of distances the median shares; of ions, and of metals."""
     if not len(found.shares):
         return []
-    own = _own(found.shares, TRAINED)
+    own = own_rows(found.shares, TRAINED)
     nearest = found.provenance["nearest"]
     lines = []
     for kind, chosen in (("ions", own["domain"] != METAL), ("metals", own["domain"] == METAL)):
@@ -196,12 +196,8 @@ def _correlation_text(found: Response, formal: bool = False) -> str:
 
 def _published(found: Response) -> pd.DataFrame:
     """The first structure of each compound of which published values are known."""
-    whole = _own(found.fits[found.fits["all"]], TRAINED).drop_duplicates("compound")
+    whole = own_rows(found.fits[found.fits["all"]], TRAINED).drop_duplicates("compound")
     return whole[whole["published"].notna()] if "published" in whole else whole.iloc[:0]
-
-
-def _own(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    return table[table["model"] == model]
 
 
 def _same(fits: pd.DataFrame, row: pd.Series, model: str) -> pd.Series:
@@ -248,7 +244,7 @@ def shares_figure(found: Response) -> Figure:
     from matplotlib.figure import Figure
 
     with figure_style():
-        height = 1.2 + 0.17 * len(_own(found.shares, TRAINED))
+        height = 1.2 + 0.17 * len(own_rows(found.shares, TRAINED))
         figure = Figure(figsize=(6.0, max(height, 2.4)), layout="constrained")
         _share_panel(figure.subplots(), found)
         figure.suptitle(f"{found.provenance['model']['name']}: where a pair's force constant sits")
@@ -257,7 +253,7 @@ def shares_figure(found: Response) -> Figure:
 
 def _decay_panel(axis: Axes, found: Response) -> None:
     shells = found.shells
-    trained = _own(shells, TRAINED)
+    trained = own_rows(shells, TRAINED)
     ionic = trained[trained["domain"] != METAL]
     compounds = list(ionic.groupby("compound", sort=False))
     many = len(compounds) > len(DOMAIN_COLOURS)
@@ -317,7 +313,7 @@ def _published_panel(axis: Axes, found: Response) -> None:
 
 
 def _share_panel(axis: Axes, found: Response) -> None:
-    own = _own(found.shares, TRAINED)
+    own = own_rows(found.shares, TRAINED)
     order = own["structure"].map({name: k for k, name in enumerate(own["structure"].unique())})
     own = own.assign(order=order).sort_values(["order", "distance"], kind="stable")
     place, left = np.arange(len(own)), np.zeros((2, len(own)))

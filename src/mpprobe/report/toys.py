@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import error_bars, number
+from mpprobe.report.figures import error_bars, interval_text, number
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
 from mpprobe.report.terminal import titled
@@ -48,10 +49,8 @@ def _error_table(forces: pd.DataFrame) -> Group:
     for heading in ("structures", "relative", "RMSE (eV/Å)", "slope"):
         table.add_column(heading, justify="right")
     for _, row in forces[forces["domain"] != "all"].iterrows():
-        low, high = row["relative_low"], row["relative_high"]
-        interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
         table.add_row(
-            row["domain"], str(row["n_structures"]), number(row["relative"]) + interval,
+            row["domain"], str(row["n_structures"]), interval_text(row, "relative"),
             f"{row['force_rmse']:.3f}", number(row["slope"]),
         )  # fmt: skip
     return titled(f"Forces by domain; trained on {TRAINING}", table)
@@ -148,8 +147,6 @@ def _profile_panel(axis: Axes, scores: pd.DataFrame) -> None:
 
 def toy_results(job: Job, training: Training, found: Assessed) -> dict[str, Any]:
     """Readings and tables, as plain data."""
-    from dataclasses import asdict
-
     return {
         "readings": toy_readings(training, found),
         "job": asdict(job),
