@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mpprobe.activations.journal import Journal
+from mpprobe.probes.executor import Serial
 from mpprobe.report.sweep import sweep_figure, sweep_readings, sweep_tables
 from mpprobe.toys import Hyperparameters, answers, grid, sweep
 from mpprobe.toys.questions import BAND, ENCODING, ORDER, REACH, SHELL, partial_rank, rank
@@ -116,7 +117,7 @@ class TestSweep:
             if job.hyper.layers == 3 and len(seen) < 5:
                 raise KeyboardInterrupt
             seen.append(job.name)
-            return {"name": job.name, "folder": folder.name}
+            return {"name": job.name, "folder": str(folder), "one_thread": one_thread}
 
         monkeypatch.setattr(sys.modules[sweep.__module__], "_row", row)
         return seen
@@ -130,5 +131,18 @@ class TestSweep:
         trained.extend(["more"] * 3)
         again = Journal(tmp_path / "rows.jsonl", "a sweep")
         table = sweep(jobs, tmp_path, journal=again)
-        assert list(table["name"]) == [job.name for job in jobs] == list(table["folder"])
+        assert list(table["name"]) == [job.name for job in jobs]
+        assert set(table["folder"]) == {str(tmp_path)}
         assert trained[5:] == [job.name for job in jobs[2:]]
+
+    def test_workers_of_an_executor_train_with_one_thread_in_a_folder_they_see(
+        self, trained, tmp_path
+    ):
+        class Workers(Serial):
+            in_process = False
+
+        jobs = grid(["fixed"], layers=(1, 2))
+        table = sweep(jobs, tmp_path / "models", executor=Workers())
+        assert list(table["name"]) == [job.name for job in jobs]
+        assert table["one_thread"].all()
+        assert (tmp_path / "models").is_dir()

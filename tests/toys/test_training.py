@@ -20,6 +20,10 @@ SMALL = Hyperparameters(cutoff=4.0, layers=2, channels=8)
 EPOCHS = {"sevenn": 14, "mace": 5}
 
 
+def _say(row):
+    print(f"epoch {row['epoch']}")
+
+
 @pytest.fixture(scope="module")
 def sets():
     return tuple(make_structures(world("fixed"), TRAINING, n, seed=n) for n in (10, 4))
@@ -60,10 +64,12 @@ def test_its_layers_can_be_probed(trained, sets):
     assert set(study.scores["layer"].dropna()) >= {0, 1, 2}
 
 
-def test_stopped_and_started_again_it_is_the_same(trained, sets, tmp_path):
+def test_stopped_and_started_again_it_is_the_same(trained, sets, tmp_path, capsys):
     hyper, whole = trained
     seen = []
-    stopped = train(*sets, tmp_path, hyper, device="cpu", max_seconds=0)
+    stopped = train(*sets, tmp_path, hyper, device="cpu", max_seconds=0, on_epoch=_say)
+    # What is said after an epoch is seen; what the libraries print isn't.
+    assert capsys.readouterr() == ("epoch 1\n", "")
     assert (stopped.reason, len(stopped.history)) == ("time", 1)
     found = train(*sets, tmp_path, hyper, device="cpu", on_epoch=seen.append)
     assert [row["epoch"] for row in seen] == list(range(2, hyper.epochs + 1))

@@ -9,6 +9,7 @@ import typer
 
 from mpprobe.cli import options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import choose_executor, chosen_executor
 
 app = typer.Typer(
     help="Worlds in which charges and potentials are known, and models trained there.",
@@ -67,11 +68,11 @@ def train(
     layers: Annotated[int, typer.Option("-t", "--layers", help="Of message passing.")] = 3,
     l_max: Annotated[int, typer.Option("--l-max", help="Largest order of node features.")] = 1,
     channels: Annotated[int, typer.Option(help="Of each order.")] = 16,
-    structures: Annotated[int, typer.Option("-n", "--structures", help="To train on.")] = 100,
+    structures: Annotated[int, typer.Option("-n", "--structures", help="To train on.")] = 200,
     test_structures: Annotated[
         int, typer.Option(min=5, help="Of each domain, by which the model is judged.")
     ] = 16,
-    epochs: Annotated[int, typer.Option(help="At most.")] = 48,
+    epochs: Annotated[int, typer.Option(help="At most.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Structures.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.02,
     minutes: Annotated[
@@ -148,13 +149,16 @@ def sweep(
     channels: Annotated[list[int], typer.Option()] = [16],  # noqa: B006
     structures: Annotated[
         list[int], typer.Option("-n", "--structures", help="To train on.")
-    ] = [100],  # noqa: B006
+    ] = [200],  # noqa: B006
     seed: Annotated[list[int], typer.Option(help="Of weights and structures.")] = [0],  # noqa: B006
-    epochs: Annotated[int, typer.Option(help="At most.")] = 48,
+    epochs: Annotated[int, typer.Option(help="At most.")] = 100,
     minutes: Annotated[
         float | None, typer.Option(help="Of each model, after which no further epoch begins.")
     ] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Models at once.")] = 1,
+    executor: options.Executor = "serial",
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = None,
     device: options.Device = "auto",
     output: options.Output = Path("mpprobe-sweep"),
     overwrite: options.Overwrite = False,
@@ -172,15 +176,18 @@ def sweep(
     """
     from mpprobe.report.files import check_output
 
+    choose_executor(executor, scheduler, workers)
     if not dry_run:
         check_output(output, overwrite)
+    from dataclasses import asdict
+
     from mpprobe.activations.journal import SUFFIX, journal_beside
     from mpprobe.toys import Hyperparameters, answers, grid
     from mpprobe.toys import sweep as run
 
+    base = Hyperparameters(epochs=epochs)
     planned = grid(
-        world, family, cutoff, layers, l_max, channels, structures, seed,
-        base=Hyperparameters(epochs=epochs),
+        world, family, cutoff, layers, l_max, channels, structures, seed, base=base,
         max_seconds=None if minutes is None else 60 * minutes,
     )  # fmt: skip
     note(f"{len(planned)} models", quiet)
@@ -188,14 +195,17 @@ def sweep(
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return
     models = output.with_name(output.name + "-models")
-    about = {"epochs": epochs, "minutes": minutes}
-    with journal_beside(output, about) as journal:
+    with journal_beside(output, asdict(base) | {"minutes": minutes}) as journal:
         if journal.found:
             note(f"{journal.found} were done before, in {output.name + SUFFIX}", quiet)
-        with progress(show_progress, quiet) as report:
+        with (
+            chosen_executor(executor, scheduler, workers, output, quiet) as workplace,
+            progress(show_progress, quiet) as report,
+        ):
             rows = run(
-                planned, models, n_jobs=jobs, device=device, journal=journal, progress=report
-            )
+                planned, models, n_jobs=jobs, executor=workplace.get("executor"), device=device,
+                journal=journal, progress=report,
+            )  # fmt: skip
         found = answers(rows)
         _report(context, rows, found, output, overwrite, as_json, quiet)
     note(f"the models are in {models}", quiet)

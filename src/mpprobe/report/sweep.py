@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpprobe.provenance import versions
 from mpprobe.report.figures import number
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
@@ -147,8 +148,11 @@ def _shell_panel(axis: Axes, rows: pd.DataFrame) -> None:
 def sweep_results(rows: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
     """Readings and tables, as plain data."""
     return {
-        "readings": sweep_readings(answers), "models": records(rows), "answers": records(answers)
-    }  # fmt: skip
+        "readings": sweep_readings(answers),
+        "models": records(rows),
+        "answers": records(answers),
+        "provenance": {"versions": versions()},
+    }
 
 
 def write_sweep(

@@ -153,6 +153,7 @@ def toy_results(job: Job, training: Training, found: Assessed) -> dict[str, Any]
         "training": {"history": training.history, "reason": training.reason},
         "forces": records(found.forces),
         "response": records(found.response),
+        "provenance": found.provenance,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ SHELLS = (1, 2, 3)
 #: The control in tables.
 RANDOM = "random weights"
 
+# Of crystals outside this world, so no reference for it.
+_PUBLISHED = ("published", "method", "source")
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -42,12 +45,14 @@ class Assessed:
             interval.
         scores: the scores of :func:`mpprobe.probe`, of all targets and splits.
         response: of the force constants of distant ions in a crystal, with random weights beside:
-            the table ``fits`` of :class:`mpprobe.response.Response`.
+            the table ``fits`` of :class:`mpprobe.response.Response`, without published constants.
+        provenance: versions, and what identifies the model and the structures.
     """
 
     forces: pd.DataFrame
     scores: pd.DataFrame
     response: pd.DataFrame
+    provenance: dict[str, Any]
 
 
 def training_sets(
@@ -120,7 +125,9 @@ def assess(
         settings=settings, progress=progress,
     )  # fmt: skip
     found = response(potential, crystal("NaCl"), settings=settings, progress=progress)
-    return Assessed(_with_relative(forces, errors.atoms), study.scores, found.fits)
+    fits = found.fits.drop(columns=[c for c in _PUBLISHED if c in found.fits])
+    relative = _with_relative(forces, errors.atoms)
+    return Assessed(relative, study.scores, fits, errors.provenance | {"world": world.name})
 
 
 def _with_relative(forces: pd.DataFrame, atoms: pd.DataFrame) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from mpprobe.activations.journal import Journal
 from mpprobe.models import load
 from mpprobe.models.controls import TRAINED
 from mpprobe.probes import Settings
+from mpprobe.probes.executor import Executor, Item, Result
+from mpprobe.probes.features import check_shared
 from mpprobe.toys.structures import TRAINING
 from mpprobe.toys.study import N_TEST, RANDOM, Assessed, assess, profile, training_sets
 from mpprobe.toys.training import Hyperparameters, OnEpoch, Training, train
@@ -39,7 +42,7 @@ class Job:
 
     world: str
     hyper: Hyperparameters
-    n_train: int = 100
+    n_train: int = 200
     n_valid: int = 12
     max_seconds: float | None = None
 
@@ -125,7 +128,7 @@ def grid(
     layers: Sequence[int] = (3,),
     l_max: Sequence[int] = (1,),
     channels: Sequence[int] = (16,),
-    n_train: Sequence[int] = (100,),
+    n_train: Sequence[int] = (200,),
     seeds: Sequence[int] = (0,),
     base: Hyperparameters | None = None,
     max_seconds: float | None = None,
@@ -154,6 +157,7 @@ def sweep(
     folder: str | Path,
     *,
     n_jobs: int = 1,
+    executor: Executor | None = None,
     device: str = "auto",
     settings: Settings | None = None,
     journal: Journal | None = None,
@@ -165,6 +169,8 @@ def sweep(
         jobs: from :func:`grid`, or made one by one.
         folder: in which each model has its own.
         n_jobs: processes at once (joblib), of one thread each if more than one.
+        executor: who trains them instead, such as :func:`mpprobe.scale.dask_executor`; its workers
+            must see ``folder``.
         device: of all.
         settings: folds, resamples and seed of the judging.
         journal: keeps rows that are done, so that a sweep that was stopped goes on.
@@ -174,20 +180,38 @@ def sweep(
         MPProbeError: of the first model that failed.
     """
     import pandas as pd
-    from joblib import Parallel, delayed
 
     journal = journal or Journal()
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     left = [job for job in jobs if job.name not in journal.parts]
     done = len(jobs) - len(left)
-    parallel = Parallel(n_jobs=min(n_jobs, max(len(left), 1)), return_as="generator")
-    results = parallel(
-        delayed(_row)(job, Path(folder) / job.name, device, settings, n_jobs > 1) for job in left
-    )
+    if executor is None:
+        executor = _Processes(min(n_jobs, max(len(left), 1)))
+    elif not executor.in_process:
+        check_shared([folder], executor)
+    one_thread = not executor.in_process
+    work = partial(_row, folder=folder, device=device, settings=settings, one_thread=one_thread)
+    results = executor.map(work, left)
     for k, (job, row) in enumerate(zip(left, results, strict=True)):
         journal.part(job.name, lambda row=row: row)
         if progress is not None:
             progress("models", done + k + 1, len(jobs))
     return pd.DataFrame([journal.parts[job.name] for job in jobs])
+
+
+class _Processes:
+    """An executor on processes of this machine, by joblib."""
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs = n_jobs
+        self.in_process = n_jobs == 1
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        from joblib import Parallel, delayed
+
+        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
+        return parallel(delayed(function)(item) for item in items)
 
 
 def _row(
@@ -197,6 +221,6 @@ def _row(
 
     if one_thread:
         torch.set_num_threads(1)
-    trained, found = run_job(job, folder, device=device, settings=settings)
+    trained, found = run_job(job, folder / job.name, device=device, settings=settings)
     row = row_of(job, trained, found)
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()}

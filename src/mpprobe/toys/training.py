@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import random
+import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -62,7 +63,7 @@ class Hyperparameters:
     l_max: int = 1
     channels: int = 16
     seed: int = 0
-    epochs: int = 48
+    epochs: int = 100
     batch_size: int = 2
     learning_rate: float = 0.02
     patience: int = 30
@@ -162,6 +163,7 @@ def train(
     forces = np.concatenate([atoms.get_forces().ravel() for atoms in validation])
     size = float(np.sqrt((forces**2).mean()))
     started = time.monotonic()
+    streams = sys.stdout, sys.stderr
     with contained(hyper.seed):
         trainee = _trainee(training, validation, hyper, chosen)
         if held is not None:
@@ -175,7 +177,8 @@ def train(
             with replacing(last) as part:
                 torch.save({"about": about, "history": history, "state": trainee.state()}, part)
             if on_epoch is not None:
-                on_epoch(row)
+                with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+                    on_epoch(row)
     return Training(model, history, reason)
 
 
