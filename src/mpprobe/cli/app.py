@@ -17,6 +17,7 @@ from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
 from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
+from mpprobe.cli.report import report
 from mpprobe.cli.response import response
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
@@ -58,6 +59,7 @@ app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.add_typer(toy, name="toy")
+app.command()(report)
 app.command()(extract)
 app.command()(merge)
 app.command()(models)
