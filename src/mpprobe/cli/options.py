@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mpprobe.cli import completion
 from mpprobe.errors import MPProbeError
 
 
@@ -94,10 +95,19 @@ Config = Annotated[
     ),
 ]  # fmt: skip
 _MODEL = "A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED]."
-Model = Annotated[str, typer.Option("-m", "--model", metavar="MODEL", help=_MODEL)]
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m", "--model", metavar="MODEL", help=_MODEL, autocompletion=completion.models
+    ),
+]  # fmt: skip
 Models = Annotated[
-    list[str], typer.Option("-m", "--model", metavar="MODEL", help=f"{_MODEL} Repeatable.")
-]
+    list[str],
+    typer.Option(
+        "-m", "--model", metavar="MODEL", help=f"{_MODEL} Repeatable.",
+        autocompletion=completion.models,
+    ),
+]  # fmt: skip
 Fast = Annotated[
     bool,
     typer.Option(
@@ -114,8 +124,12 @@ Store = Annotated[
     ),
 ]  # fmt: skip
 Executor = Annotated[
-    str, typer.Option(metavar="NAME", help="Who does the work: serial, or dask (many processes).")
-]
+    str,
+    typer.Option(
+        metavar="NAME", help="Who does the work: serial, or dask (many processes).",
+        autocompletion=completion.choice(*completion.EXECUTORS),
+    ),
+]  # fmt: skip
 Scheduler = Annotated[
     str | None,
     typer.Option(
@@ -133,6 +147,7 @@ Structures = Annotated[
         "-s", "--structures", metavar="FILE|SET",
         help="Files of any ASE format, globs, slices (run.xyz@:10), or built-in sets "
         "(ionic, ionic:all, ionic:surface). Repeatable.",
+        autocompletion=completion.structures,
     ),
 ]  # fmt: skip
 Labels = Annotated[
@@ -148,20 +163,37 @@ Layers = Annotated[
     typer.Option(
         "-l", "--layer", metavar="INDEX|all",
         help="0 is the species embedding, t the t-th message passing. Repeatable.",
+        autocompletion=completion.layers,
     ),
 ]  # fmt: skip
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:N or mps.",
+        autocompletion=completion.choice("auto", "cpu", "cuda", "cuda:0", "mps"),
+    ),
+]
 Dtype = Annotated[
-    str | None, typer.Option(help="float32 or float64; the checkpoint's own if not given.")
+    str | None,
+    typer.Option(
+        help="float32 or float64; the checkpoint's own if not given.",
+        autocompletion=completion.choice("float32", "float64"),
+    ),
 ]
 MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Most atoms in one forward pass.")]
-Modal = Annotated[str | None, typer.Option(help="Fidelity of a multi-fidelity SevenNet.")]
+Modal = Annotated[
+    str | None,
+    typer.Option(
+        help="Fidelity of a multi-fidelity SevenNet.", autocompletion=completion.modals
+    ),
+]  # fmt: skip
 ModalOfData = Annotated[
     str | None,
     typer.Option(
         "--modal",
         help="Fidelity of the multi-fidelity SevenNets among the models; by default the one "
         "called as the functional of the structures (info key xc).",
+        autocompletion=completion.modals,
     ),
 ]
 Head = Annotated[str | None, typer.Option(help="Head of a multi-head MACE.")]
@@ -187,9 +219,10 @@ Folds = Annotated[int, typer.Option(min=2, help="Folds of every split.")]
 InDomain = Annotated[
     list[str],
     typer.Option(
-        metavar="NAME", help="Domains taken as in domain: --split domain trains there. Repeatable."
+        metavar="NAME", help="Domains taken as in domain: --split domain trains there. Repeatable.",
+        autocompletion=completion.domains,
     ),
-]
+]  # fmt: skip
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")]
 Forces = Annotated[
     str, typer.Option(metavar="NAME", help="Per-atom array of the reference forces (eV/Å).")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 
 
@@ -19,6 +19,7 @@ def response(
         typer.Option(
             metavar="FORMULA|all",
             help="A crystal that is built in, such as NaCl, MgO or CsCl. Repeatable.",
+            autocompletion=completion.choice("all", *completion.CRYSTALS),
         ),
     ] = ["NaCl", "MgO"],  # noqa: B006 - Typer copies it
     structures: Annotated[
@@ -26,6 +27,7 @@ def response(
         typer.Option(
             "-s", "--structures", metavar="FILE|SET",
             help="Structures with formal charges, in place of the crystals. Repeatable.",
+            autocompletion=completion.structures,
         ),
     ] = None,
     label: options.Labels = None,
