@@ -18,6 +18,7 @@ from mpprobe.cli.ood import ood
 from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
 from mpprobe.cli.response import response
+from mpprobe.cli.run_study import run_study
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
 from mpprobe.cli.toy import app as toy
@@ -60,5 +61,6 @@ app.command("nonlocal")(nonlocal_forces)
 app.add_typer(toy, name="toy")
 app.command()(extract)
 app.command()(merge)
+app.command("run")(run_study)
 app.command()(models)
 app.command()(targets)

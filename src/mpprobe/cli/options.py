@@ -15,20 +15,13 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take defaults from a YAML file; what is given on the command line wins.
 
     Raises:
-        MPProbeError: the file can't be read, isn't a mapping, or has a key no option has.
+        MPProbeError: the file can't be read, isn't a mapping, has a key no option has, or a value
+            that no option takes.
     """
     if path is None:
         return None
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
-    if not isinstance(values, dict):
-        raise MPProbeError(f"{path}: give one option a line, as in `layer: [2, 3]`")
-    options = _options(context)
+    values = read_mapping(path, "give one option a line, as in `layer: [2, 3]`")
+    options = options_of(context.command)
     values = {str(key).replace("_", "-"): value for key, value in values.items()}
     unknown = sorted(set(values) - set(options))
     if unknown:
@@ -37,20 +30,57 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
             f"there are {', '.join(sorted(options))}"
         )
     context.default_map = {
-        options[key].name: _listed(value) if options[key].multiple else value
+        options[key].name: checked(options[key], value, f"{path}: {key}")
         for key, value in values.items()
         if value is not None
     }
     return path
 
 
-def _listed(value: Any) -> list:
-    return value if isinstance(value, list) else [value]
+def read_mapping(path: Path, advice: str) -> dict:
+    """A YAML file that holds a mapping, empty if the file is.
+
+    Raises:
+        MPProbeError: it can't be read, or holds something else; the message ends with ``advice``.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
+    if not isinstance(values, dict):
+        raise MPProbeError(f"{path}: {advice}")
+    return values
 
 
-def _options(context: typer.Context) -> dict[str, Any]:
+def checked(option: Any, value: Any, where: str) -> Any:
+    """What YAML gave for an option, as Typer takes it: a list for one that is repeatable.
+
+    Raises:
+        MPProbeError: a list or mapping where one value belongs, or yes and no where they don't, or
+            the other way round; the message begins with ``where``.
+    """
+    if getattr(option, "is_flag", False):
+        if not isinstance(value, bool):
+            raise MPProbeError(f"{where}: is {value!r}, and takes true or false")
+        return value
+    repeatable = option.multiple or option.nargs == -1
+    if isinstance(value, list) and not repeatable:
+        raise MPProbeError(f"{where}: takes one value, and not a list")
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if isinstance(one, bool):
+            raise MPProbeError(f"{where}: YAML reads it as {str(one).lower()}; put it in quotes")
+        if one is None or isinstance(one, (dict, list)):
+            raise MPProbeError(f"{where}: takes {'values' if repeatable else 'a value'}, not {one}")
+    return values if repeatable else value
+
+
+def options_of(command: Any) -> dict[str, Any]:
     """The options of a command by their long flags without dashes, ``--config`` aside."""
-    by_flag = {max(p.opts, key=len).removeprefix("--"): p for p in context.command.params}
+    by_flag = {max(p.opts, key=len).removeprefix("--"): p for p in command.params}
     return {flag: p for flag, p in by_flag.items() if flag != "config"}
 
 
@@ -73,18 +103,22 @@ def effective_config(context: typer.Context) -> str:
     """The options in force, as YAML that ``--config`` reads back."""
     import yaml
 
+    return yaml.safe_dump(effective_values(context), sort_keys=True, allow_unicode=True)
+
+
+def effective_values(context: typer.Context) -> dict[str, Any]:
+    """The options in force as plain data, by their flags without dashes."""
+
     def plain(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return [plain(v) for v in value]
         return str(value) if isinstance(value, Path) else value
 
-    skip = {"dry-run", "overwrite"}
-    values = {
+    return {
         flag: plain(context.params[option.name])
-        for flag, option in _options(context).items()
-        if flag not in skip
+        for flag, option in options_of(context.command).items()
+        if flag not in {"dry-run", "overwrite"}
     }
-    return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
 
 
 Config = Annotated[

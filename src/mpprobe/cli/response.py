@@ -9,6 +9,7 @@ import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import wins
 
 
 def response(
@@ -78,6 +79,8 @@ def response(
     from mpprobe.cli.loading import comparison, unfinished
     from mpprobe.response import make_response
 
+    if structures and wins(context, "compound", "structures"):
+        structures = None
     frames = (
         read(structures, labels=options.parse_labels(label), seed=seed)
         if structures
