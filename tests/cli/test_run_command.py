@@ -167,11 +167,11 @@ def test_folders_that_are_not_the_studys_own_are_left_alone(mpprobe_run, study, 
     assert kept.read_text() == "mine"
 
 
-def test_a_command_that_takes_folders_is_given_those_of_the_steps_before(study, tmp_path):
+def test_a_command_that_takes_folders_is_given_those_of_the_steps_before(tmp_path):
     from mpprobe.cli.study import read_study
 
-    sweep = {"toy sweep": {"world": ["fixed"], "structures": None}}  # there a number
-    file = study(sweep, {"toy report": {}})
+    file = tmp_path / "toys.yaml"
+    file.write_text("report: false\nsteps: [{toy sweep: {world: [fixed]}}, toy report]\n")
     first, last = read_study(file).steps
     assert (first.name, last.name) == ("toy-sweep", "toy-report")
     assert last.arguments == (str(first.output),)

@@ -8,6 +8,7 @@ import typer
 
 from mpprobe import __version__
 from mpprobe.cli.attribute import attribute
+from mpprobe.cli.doctor import doctor
 from mpprobe.cli.erase import erase
 from mpprobe.cli.explain import explain
 from mpprobe.cli.extract import extract
@@ -64,3 +65,4 @@ app.command()(merge)
 app.command("run")(run_study)
 app.command()(models)
 app.command()(targets)
+app.command()(doctor)
