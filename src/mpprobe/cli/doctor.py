@@ -7,7 +7,7 @@ from typing import Any
 
 from mpprobe.cli import options
 from mpprobe.cli.console import stdout
-from mpprobe.errors import MissingPackageError
+from mpprobe.errors import MissingPackageError, require
 
 
 def doctor(as_json: options.Json = False, debug: options.Debug = False) -> int:
@@ -16,6 +16,7 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> int:
     Exits with 3 if something that is needed is missing, can't be imported, or has a version that
     isn't supported.
     """
+    require("packaging", "mpprobe doctor")
     from mpprobe.doctor import diagnose
 
     found = diagnose()
