@@ -18,6 +18,7 @@ from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
 from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
+from mpprobe.cli.report import report
 from mpprobe.cli.response import response
 from mpprobe.cli.run_study import run_study
 from mpprobe.cli.steer import steer
@@ -60,6 +61,7 @@ app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.add_typer(toy, name="toy")
+app.command()(report)
 app.command()(extract)
 app.command()(merge)
 app.command("run")(run_study)

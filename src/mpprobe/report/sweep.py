@@ -148,6 +148,7 @@ def _shell_panel(axis: Axes, rows: pd.DataFrame) -> None:
 def sweep_results(rows: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
     """Readings and tables, as plain data."""
     return {
+        "command": "toy sweep",
         "readings": sweep_readings(answers),
         "models": records(rows),
         "answers": records(answers),
