@@ -192,8 +192,12 @@ def test_the_example_is_a_study(tmp_path):
     from mpprobe.cli.study import read_study
 
     study = read_study(EXAMPLE, tmp_path)
-    assert {"probe", "erase", "response", "ood"} <= {step.name for step in study.steps}
-    assert all(step.output.parent == tmp_path for step in study.steps)
+    *steps, report = study.steps
+    assert {"probe", "erase", "response", "ood"} <= {step.name for step in steps}
+    assert all(step.output.parent == tmp_path for step in steps)
+    assert report.words == ("report",)
+    assert report.output == tmp_path / "report.html"
+    assert report.arguments == tuple(str(step.output) for step in steps)
 
 
 @pytest.mark.slow
@@ -202,3 +206,18 @@ def test_the_example_runs_within_ten_minutes(mpprobe_run, tmp_path):
     result = mpprobe_run("run", EXAMPLE, "-o", tmp_path / "out", "-q")
     assert result.code == 0, result.err
     assert time.monotonic() - start < 600
+    assert (tmp_path / "out" / "report.html").stat().st_size > 0
+
+
+def test_a_page_of_all_steps_is_made_at_the_end_and_again_after_a_change(
+    mpprobe_run, study, tmp_path
+):
+    page = tmp_path / "study" / "report.html"
+    first = mpprobe_run("run", study(PROBE, report=True), "--json")
+    assert states(first) == {"probe": "new", "report": "new"}
+    before = page.read_bytes()
+    assert states(mpprobe_run("run", study(PROBE, report=True), "--json"))["report"] == ""
+    other = {"probe": PROBE["probe"] | {"folds": 4}}
+    again = states(mpprobe_run("run", study(other, report=True), "--json"))
+    assert again == {"probe": "changed: folds", "report": "after probe"}
+    assert page.read_bytes() != before
