@@ -70,6 +70,11 @@ _INSTALL = {
 }
 
 
+def optional_packages() -> dict[str, str]:
+    """The packages that bring the optional parts, as they are imported; the line for each."""
+    return dict(_INSTALL)
+
+
 def require(package: str, purpose: str) -> None:
     """Raise :class:`MissingPackageError` if ``package`` can't be imported.
 

@@ -8,6 +8,7 @@ import typer
 
 from mpprobe import __version__
 from mpprobe.cli.attribute import attribute
+from mpprobe.cli.doctor import doctor
 from mpprobe.cli.erase import erase
 from mpprobe.cli.explain import explain
 from mpprobe.cli.extract import extract
@@ -19,6 +20,7 @@ from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
 from mpprobe.cli.report import report
 from mpprobe.cli.response import response
+from mpprobe.cli.run_study import run_study
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
 from mpprobe.cli.toy import app as toy
@@ -62,5 +64,7 @@ app.add_typer(toy, name="toy")
 app.command()(report)
 app.command()(extract)
 app.command()(merge)
+app.command("run")(run_study)
 app.command()(models)
 app.command()(targets)
+app.command()(doctor)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import choose_executor, choose_store, chosen_executor
 from mpprobe.errors import require
@@ -21,13 +21,20 @@ def probe(
     layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
     target: Annotated[
         list[str],
-        typer.Option("-t", "--target", metavar="NAME", help="See `mpprobe targets`. Repeatable."),
+        typer.Option(
+            "-t",
+            "--target",
+            metavar="NAME",
+            help="See `mpprobe targets`. Repeatable.",
+            autocompletion=completion.targets,
+        ),
     ] = ["potential"],  # noqa: B006
     split: Annotated[
         list[str],
         typer.Option(
             metavar="NAME",
             help="What is held out: structure, compound, element, domain. Repeatable.",
+            autocompletion=completion.choice(*completion.SPLITS),
         ),
     ] = ["structure"],  # noqa: B006
     structures: options.Structures = ["ionic"],  # noqa: B006
