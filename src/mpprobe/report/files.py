@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# With what a spreadsheet's formula begins.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
 def check_output(folder: str | Path, overwrite: bool) -> Path:
     """The output folder, refused before any work is done if it can't be written.
 
@@ -156,7 +160,7 @@ def write_result(
     def write(part: Path) -> None:
         write_json(part / "results.json", results)
         for name, table in tables.items():
-            table.to_csv(part / f"{name}.csv", index=False)
+            write_table(part / f"{name}.csv", table)
         for name, figure in figures.items():
             save(figure, part / name)
         more(part)
@@ -168,8 +172,8 @@ def write_result(
 
 def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     write_json(folder / "results.json", results(study))
-    study.scores.to_csv(folder / "scores.csv", index=False)
-    study.differences.to_csv(folder / "differences.csv", index=False)
+    write_table(folder / "scores.csv", study.scores)
+    write_table(folder / "differences.csv", study.differences)
     if configuration is not None:
         (folder / "config.yaml").write_text(configuration, encoding="utf-8")
     save(layer_profile(study.scores), folder / "layer_profile")
@@ -201,6 +205,21 @@ def _arrays(study: Study) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """The file that holds :func:`json_text`."""
     path.write_text(json_text(content) + "\n", encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A table as CSV, in which no text is taken for a formula by a spreadsheet.
+
+    Labels come from files of any origin, and a spreadsheet runs what begins with ``=``, ``+``,
+    ``-``, ``@``, a tab or a line end: such texts get an apostrophe before them.
+    """
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    safe = table.assign(**{name: texts[name].map(_no_formula) for name in texts})
+    safe.rename(columns=_no_formula).to_csv(path, index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def json_text(content: Mapping[str, Any]) -> str:
