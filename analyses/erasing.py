@@ -20,8 +20,9 @@ DRAWS = 99
 
 def main(analysis: Analysis) -> None:
     plan = make_erasing(
-        analysis.load("sevenn-0"), analysis.read("dft", quick=16), layers="all",
-        draws=MIN_DRAWS if analysis.quick else DRAWS, settings=analysis.settings,
+        analysis.load("sevenn-0"), analysis.read("dft", quick=12),
+        layers=2 if analysis.quick else "all", draws=MIN_DRAWS if analysis.quick else DRAWS,
+        settings=analysis.settings,
     )  # fmt: skip
     with analysis.journal(plan.provenance) as journal:
         found = plan.run(journal=journal)
