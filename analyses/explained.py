@@ -19,7 +19,7 @@ from mpprobe.report.explaining import explained_figure, paragraph
 
 def main(analysis: Analysis) -> None:
     plan = make_explaining(
-        analysis.load("sevenn-0"), analysis.read("dft", quick=40),
+        analysis.load("sevenn-0"), analysis.read("dft", quick=24),
         targets=TARGETS[:1] if analysis.quick else TARGETS,
         draws=MIN_DRAWS if analysis.quick else DRAWS, settings=analysis.settings,
     )  # fmt: skip

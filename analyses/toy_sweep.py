@@ -1,7 +1,7 @@
 """What makes forces extrapolate where the truth is known? SevenNets and MACEs in four worlds.
 
     python analyses/toy_sweep.py --jobs 2    # 48 models, hours on 2 cores
-    python analyses/toy_sweep.py --quick     # 2 models that have hardly learnt
+    python analyses/toy_sweep.py --quick     # a model that has hardly learnt
 
 Trains every model with its own trainer and judges it as `mpprobe toy sweep` does. Stopped and
 started again, it goes on where it was; the models stay in toy_sweep-models. Writes toy_sweep.png,
@@ -36,7 +36,7 @@ def planned(base: Hyperparameters) -> list[Job]:
 
 def main(analysis: Analysis) -> None:
     base = Hyperparameters(epochs=1 if analysis.quick else 60)
-    quick = grid(("fixed",), layers=(1, 2), n_train=(6,), base=base)
+    quick = grid(("fixed",), layers=(1,), n_train=(6,), base=base)
     jobs = quick if analysis.quick else planned(base)
     if not analysis.quick:
         analysis.settings = mp.Settings(n_resamples=500)
