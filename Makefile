@@ -2,13 +2,14 @@
 #   make demo   set up, and probe SevenNet-0 on the bundled structures
 #   make test   set up, and run the tests
 #   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
+#   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all bench lint data dft-check clean
+.PHONY: demo test test-all bench figures lint data dft-check clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -32,6 +33,11 @@ test-all: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+# All but the sweep of toys, which trains for hours (analyses/README.md); ONLY="NAME ..." some of
+# them; PUBLIC=DIR is where public reference data lie that the project doesn't carry.
+figures: $(VENV)/.installed
+	$(BIN)/python analyses $(if $(QUICK),--quick) $(if $(PUBLIC),--public $(PUBLIC)) $(ONLY)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
