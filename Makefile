@@ -34,8 +34,8 @@ test-all: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
-# All but the sweep of toys, which trains for hours (analyses/README.md); ONLY="NAME ..." some of
-# them; PUBLIC=DIR is where public reference data lie that the project doesn't carry.
+# In full for hours, most of them the sweep of toys, which comes last (analyses/README.md). ONLY="NAME
+# ..." is some of them, PUBLIC=DIR where public reference data lie that the project doesn't carry.
 figures: $(VENV)/.installed
 	$(BIN)/python analyses $(if $(QUICK),--quick) $(if $(PUBLIC),--public $(PUBLIC)) $(ONLY)
 

@@ -1,7 +1,4 @@
-"""Run all scripts, or those named, in one process: ``python analyses [--quick] [NAME ...]``.
-
-In full mode all but those that take hours, which must be named.
-"""
+"""Run all scripts, or those named, in one process: ``python analyses [--quick] [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from common import FOLDER, parser, perform
 
 #: Not scripts.
 OTHERS = ("__main__", "common")
-#: They run in full only if they are named.
-HOURS = ("toy_sweep",)
 NAMES = tuple(sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in OTHERS))
 
 
@@ -23,8 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME",
                          help=f"of {', '.join(NAMES)}")  # fmt: skip
     given = options.parse_args(arguments)
-    chosen = [name for name in NAMES if given.quick or name not in HOURS]
-    for name in given.names or chosen:
+    for name in given.names or NAMES:
         start = time.perf_counter()
         perform(importlib.import_module(name).main, given)
         print(f"== {name}: {time.perf_counter() - start:.0f} s", flush=True)

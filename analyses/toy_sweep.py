@@ -12,9 +12,11 @@ this script; with --quick into a folder ``quick``.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import mpprobe as mp
 from common import Analysis, run
+from mpprobe.models.trust import file_sha256
 from mpprobe.report.sweep import sweep_figure, sweep_readings
 from mpprobe.toys import Hyperparameters, Job, answers, grid, sweep
 
@@ -34,6 +36,11 @@ def planned(base: Hyperparameters) -> list[Job]:
     ]
 
 
+def model_file(folder: Path) -> Path:
+    """The trained model, under the name that its family gives it."""
+    return next(folder / name for name in ("model.pth", "best.model") if (folder / name).exists())
+
+
 def main(analysis: Analysis) -> None:
     base = Hyperparameters(epochs=1 if analysis.quick else 60)
     quick = grid(("fixed",), layers=(1,), n_train=(6,), base=base)
@@ -46,6 +53,8 @@ def main(analysis: Analysis) -> None:
             jobs, models, n_jobs=analysis.jobs, journal=journal, settings=analysis.settings,
             progress=lambda what, done, of: analysis.say(f"{what}: {done} of {of}"),
         )  # fmt: skip
+        for job in jobs:
+            analysis.models[job.name] = {"sha256": file_sha256(model_file(models / job.name))}
         found = answers(rows)
         analysis.figure(sweep_figure(rows))
         analysis.table(rows)

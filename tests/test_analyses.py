@@ -60,7 +60,7 @@ def test_a_script_offers_quick_and_names_its_outputs(script):
     modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
     roots = {module.partition(".")[0] for module in modules}
     assert roots <= {"__future__", "common", "mpprobe", "ase", "numpy", "pandas",
-                     "collections", "dataclasses"}  # fmt: skip
+                     "collections", "dataclasses", "pathlib"}  # fmt: skip
     assert not any(part.startswith("_") for m in modules[1:] for part in m.split(".")
                    if m != "__future__")  # fmt: skip
 
