@@ -128,7 +128,8 @@ def _examples(name: str) -> Iterator[str]:
     """The lines of the guides that run the command, each with a link to the guide."""
     found = {}
     for path in sorted((ROOT / "docs").rglob("*.md")):
-        for line in re.findall(r"^\$ (mpprobe .+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+        text = path.read_text(encoding="utf-8")
+        for line in re.findall(r"^\$ (mpprobe .+)$", text, re.MULTILINE):
             if line.split()[1] == name:
                 found.setdefault(path, []).append(line)
     if found:
@@ -142,7 +143,7 @@ def _examples(name: str) -> Iterator[str]:
 
 
 def room_names(room: str) -> dict[str, str]:
-    """The public names of a room, each with the path at which it is defined or gathered."""
+    """The public names of a room (constants aside), each with the path at which it is found."""
     import mpprobe
 
     top = {name: f"{home}.{name}" for name, home in mpprobe._HOME.items() if _room(home) == room}
@@ -150,7 +151,7 @@ def room_names(room: str) -> dict[str, str]:
     if room == "errors":
         public = [n for n, v in vars(module).items() if isinstance(v, type) and n.endswith("Error")]
     else:
-        public = getattr(module, "__all__", [])
+        public = [n for n in getattr(module, "__all__", []) if not n.isupper()]
     return {name: f"mpprobe.{room}.{name}" for name in public} | top
 
 
@@ -167,7 +168,8 @@ def room_page(room: str) -> str:
     lines = [f"# mpprobe.{room}", "", module.__doc__.partition("\n\n")[0], ""]
     for name, path in sorted(room_names(room).items(), key=lambda item: item[0].lower()):
         shown = f"mpprobe.{name}" if name in mpprobe._HOME else path
-        lines += [f"::: {path}", "    options:", f"      heading: {shown}", f"      toc_label: {name}", ""]
+        lines += [f"::: {path}", "    options:"]
+        lines += [f"      heading: {shown}", f"      toc_label: {name}", ""]
     return "\n".join(lines)
 
 
