@@ -1,4 +1,4 @@
-"""Cross-references of docstrings (``:func:`mpprobe.load```) as links, when the API is rendered."""
+"""What our docstrings write in their own way, as the tools that render the API read it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ import re
 import griffe
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`(~?)([\w.]+)`")
+
+TOGETHER = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)$", re.MULTILINE)
+
+
+def apart(text: str) -> str:
+    """``text`` with an entry for each argument where several share one (``low, high: ...``)."""
+
+    def entries(match: re.Match) -> str:
+        indent, names, meaning = match.groups()
+        return "\n".join(f"{indent}{name}: {meaning}" for name in names.split(", "))
+
+    return TOGETHER.sub(entries, text)
 
 
 def linked(text: str) -> str:
@@ -27,4 +39,4 @@ class Roles(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **_) -> None:
         """Called by griffe for each module, class, function and attribute."""
         if obj.docstring is not None:
-            obj.docstring.value = linked(obj.docstring.value)
+            obj.docstring.value = apart(linked(obj.docstring.value))

@@ -18,14 +18,22 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = "examples/probe_sevennet.ipynb"
 
+
+def linked_results() -> dict[str, str]:
+    """Figures and readings of analyses/ that a guide links to, each as its own page's file."""
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+    names = {name for text in texts for name in re.findall(r"\.\./(analyses/[\w.]+)", text)}
+    return {name: name for name in sorted(names)}
+
+
 #: Files outside docs/ that have a page, and the page.
-GUESTS = {
+GUESTS = linked_results() | {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
     "data/dft/README.md": "data/dft.md",
     "data/ionic/README.md": "data/ionic.md",
     "data/response/README.md": "data/response.md",
-    "analyses/layer_profile.png": "images/layer_profile.png",
+    "data/toys/README.md": "data/toys.md",
     NOTEBOOK: "examples/probe_sevennet.md",
 }
 #: Rooms of the API and where their public names are.

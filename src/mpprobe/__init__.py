@@ -64,6 +64,7 @@ _HOME = {
     "write_force_errors": "mpprobe.report.domains",
     "write_nonlocal_forces": "mpprobe.report.nonlocal_forces",
     "write_patched": "mpprobe.report.patch",
+    "write_report": "mpprobe.report.page",
     "write_response": "mpprobe.report.response",
     "write_steered": "mpprobe.report.steering",
     "write_study": "mpprobe.report.files",

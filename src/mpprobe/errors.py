@@ -51,6 +51,10 @@ class ToyError(MPProbeError):
     """A world, a domain or a training run that can't be."""
 
 
+class ReportError(MPProbeError):
+    """A folder that isn't a command's results, or a page that can't be written."""
+
+
 class MissingPackageError(MPProbeError):
     """An optional package is missing; the message holds the line that installs it (exit code 3)."""
 
@@ -61,8 +65,14 @@ _INSTALL = {
     "sevenn": 'pip install "mpprobe[sevenn]"',
     "mace": 'pip install "mpprobe[mace]" && pip install --no-deps "mace-torch==0.3.16"',
     "featomic": 'pip install "mpprobe[soap]"',
+    "chemiscope": 'pip install "mpprobe[report]"',
     "distributed": 'pip install "mpprobe[scale]"',
 }
+
+
+def optional_packages() -> dict[str, str]:
+    """The packages that bring the optional parts, as they are imported; the line for each."""
+    return dict(_INSTALL)
 
 
 def require(package: str, purpose: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mpprobe.errors import MPProbeError
 from mpprobe.report import files
-from mpprobe.report.files import check_output, results, write_study
+from mpprobe.report.files import check_output, results, write_study, write_table
 from mpprobe.report.readings import readings
 
 TARGETS, SPLITS = ("potential", "charge:formal", "field"), ("structure", "compound")
@@ -293,3 +293,16 @@ def test_results_behind_a_link_are_replaced_and_the_link_stays(small, results_fo
     write_study(small, tmp_path / "link", overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert (results_folder / "structures.extxyz").is_file()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_label_is_no_formula_of_a_spreadsheet(tmp_path, start):
+    label = start + 'HYPERLINK("http://x";"y")'
+    table = pd.DataFrame({"domain": [label, "bulk", None], "r2": [-1.5, 0.5, np.nan], label: 1})
+    write_table(tmp_path / "t.csv", table)
+    text = (tmp_path / "t.csv").read_bytes().decode()
+    assert "-1.5" in text
+    read = pd.read_csv(tmp_path / "t.csv")
+    assert list(read["domain"][:2]) == [f"'{label}", "bulk"]
+    assert list(read) == ["domain", "r2", f"'{label}"]
+    assert list(table["domain"][:2]) == [label, "bulk"]

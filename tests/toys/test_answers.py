@@ -34,6 +34,7 @@ def rows_of(worlds=("fixed", "band"), seed=0):
             "exponent": 3.0, "residual": 0.5, "strength": 0.4,
         }  # fmt: skip
         for k in (1, 2, 3):
+            row[f"random:potential:shell-{k}"] = 0.2
             for layer in range(1, h.layers + 1):
                 row[f"r2:potential:shell-{k}:{layer}"] = 0.9 if layer >= k else 0.0
         rows.append(row)
@@ -47,8 +48,8 @@ def found():
 
 def value(found, question, world, what):
     own = found[(found["question"] == question) & (found["world"] == world)]
-    (row,) = own[own["what"].str.startswith(what)].to_dict("records")
-    return row
+    # The statement itself where another one adds something to it.
+    return own[own["what"].str.startswith(what)].iloc[0].to_dict()
 
 
 def test_encoding_goes_with_the_error_where_it_was_made_to(found):
@@ -76,6 +77,8 @@ def test_pairs_of_models_that_differ_in_one_thing(found):
 def test_shells_by_layer(found):
     assert value(found, SHELL, "fixed", "R² of shell 2 in layer 1")["value"] == 0
     assert value(found, SHELL, "fixed", "R² of shell 2 in layer 2")["value"] == pytest.approx(0.9)
+    above = value(found, SHELL, "fixed", "R² of shell 2 in layer 2, above random weights")
+    assert above["value"] == pytest.approx(0.7)
 
 
 def test_few_models_give_no_interval():

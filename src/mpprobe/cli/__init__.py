@@ -23,9 +23,12 @@ def run(arguments: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import typer
 
+    from mpprobe.cli import completion
     from mpprobe.cli.app import app
     from mpprobe.errors import MPProbeError
 
+    if os.environ.get(completion.VARIABLE) == "complete_bash":
+        return completion.answer_bash(app)
     try:
         code = app(args=list(arguments), prog_name="mpprobe", standalone_mode=False) or DONE
         # Some releases of Typer turn an interrupt into this code, others raise.

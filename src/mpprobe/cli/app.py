@@ -8,6 +8,7 @@ import typer
 
 from mpprobe import __version__
 from mpprobe.cli.attribute import attribute
+from mpprobe.cli.doctor import doctor
 from mpprobe.cli.erase import erase
 from mpprobe.cli.explain import explain
 from mpprobe.cli.extract import extract
@@ -17,7 +18,9 @@ from mpprobe.cli.nonlocal_forces import nonlocal_forces
 from mpprobe.cli.ood import ood
 from mpprobe.cli.patch import patch
 from mpprobe.cli.probe import probe
+from mpprobe.cli.report import report
 from mpprobe.cli.response import response
+from mpprobe.cli.run_study import run_study
 from mpprobe.cli.steer import steer
 from mpprobe.cli.targets import targets
 from mpprobe.cli.toy import app as toy
@@ -58,7 +61,10 @@ app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
 app.add_typer(toy, name="toy")
+app.command()(report)
 app.command()(extract)
 app.command()(merge)
+app.command("run")(run_study)
 app.command()(models)
 app.command()(targets)
+app.command()(doctor)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 
 
@@ -19,6 +19,7 @@ def attribute(
         typer.Option(
             "-s", "--structure", metavar="FILE|SET",
             help="One structure: a file, a slice of one (run.xyz@5), or a built-in set's first.",
+            autocompletion=completion.structures,
         ),
     ],
     number: Annotated[
@@ -32,7 +33,8 @@ def attribute(
     layer: Annotated[
         int,
         typer.Option(
-            "-l", "--layer", metavar="INDEX", help="Whose node features it is shared out among."
+            "-l", "--layer", metavar="INDEX", help="Whose node features it is shared out among.",
+            autocompletion=completion.one_layer,
         ),
     ],
     method: Annotated[
@@ -47,7 +49,10 @@ def attribute(
     ] = "species mean",
     train: Annotated[
         list[str],
-        typer.Option(metavar="FILE|SET", help="Structures to fit a target's probe on. Repeatable."),
+        typer.Option(
+            metavar="FILE|SET", help="Structures to fit a target's probe on. Repeatable.",
+            autocompletion=completion.structures,
+        ),
     ] = ["ionic"],  # noqa: B006 - Typer copies it
     read: Annotated[
         int | None,
@@ -59,6 +64,7 @@ def attribute(
             metavar="edges|layers|graph",
             help="More: by edge and layer of messages; through later layers; the influence of all "
             "atoms on each other. Repeatable.",
+            autocompletion=completion.choice(*completion.ATTRIBUTED),
         ),
     ] = None,
     random_weights: options.RandomWeights = True,

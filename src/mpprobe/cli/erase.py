@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 
 
@@ -17,13 +17,17 @@ def erase(
     layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
     target: Annotated[
         str,
-        typer.Option("-t", "--target", metavar="TARGET", help="What to erase: `mpprobe targets`."),
+        typer.Option(
+            "-t", "--target", metavar="TARGET", help="What to erase: `mpprobe targets`.",
+            autocompletion=completion.targets,
+        ),
     ] = "potential",
     part: Annotated[
         str,
         typer.Option(
             help="Of the target: within (less its mean within species and compound), species (the "
-            "same, one direction a species), or whole."
+            "same, one direction a species), or whole.",
+            autocompletion=completion.choice(*completion.PARTS),
         ),
     ] = "within",
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it

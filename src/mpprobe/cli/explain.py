@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 
 
@@ -19,6 +19,7 @@ def explain(
         typer.Option(
             "-t", "--target", metavar="TARGET",
             help="What is decoded and erased: `mpprobe targets`. Repeatable.",
+            autocompletion=completion.targets,
         ),
     ] = ["potential", "charge:eeq", "field"],  # noqa: B006 - Typer copies it
     structures: options.Structures = ["dft"],  # noqa: B006

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mpprobe.cli import completion
 from mpprobe.errors import MPProbeError
 
 
@@ -14,20 +15,13 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take defaults from a YAML file; what is given on the command line wins.
 
     Raises:
-        MPProbeError: the file can't be read, isn't a mapping, or has a key no option has.
+        MPProbeError: the file can't be read, isn't a mapping, has a key no option has, or a value
+            that no option takes.
     """
     if path is None:
         return None
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
-    if not isinstance(values, dict):
-        raise MPProbeError(f"{path}: give one option a line, as in `layer: [2, 3]`")
-    options = _options(context)
+    values = read_mapping(path, "give one option a line, as in `layer: [2, 3]`")
+    options = options_of(context.command)
     values = {str(key).replace("_", "-"): value for key, value in values.items()}
     unknown = sorted(set(values) - set(options))
     if unknown:
@@ -36,20 +30,57 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
             f"there are {', '.join(sorted(options))}"
         )
     context.default_map = {
-        options[key].name: _listed(value) if options[key].multiple else value
+        options[key].name: checked(options[key], value, f"{path}: {key}")
         for key, value in values.items()
         if value is not None
     }
     return path
 
 
-def _listed(value: Any) -> list:
-    return value if isinstance(value, list) else [value]
+def read_mapping(path: Path, advice: str) -> dict:
+    """A YAML file that holds a mapping, empty if the file is.
+
+    Raises:
+        MPProbeError: it can't be read, or holds something else; the message ends with ``advice``.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
+    if not isinstance(values, dict):
+        raise MPProbeError(f"{path}: {advice}")
+    return values
 
 
-def _options(context: typer.Context) -> dict[str, Any]:
+def checked(option: Any, value: Any, where: str) -> Any:
+    """What YAML gave for an option, as Typer takes it: a list for one that is repeatable.
+
+    Raises:
+        MPProbeError: a list or mapping where one value belongs, or yes and no where they don't, or
+            the other way round; the message begins with ``where``.
+    """
+    if getattr(option, "is_flag", False):
+        if not isinstance(value, bool):
+            raise MPProbeError(f"{where}: is {value!r}, and takes true or false")
+        return value
+    repeatable = option.multiple or option.nargs == -1
+    if isinstance(value, list) and not repeatable:
+        raise MPProbeError(f"{where}: takes one value, and not a list")
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if isinstance(one, bool):
+            raise MPProbeError(f"{where}: YAML reads it as {str(one).lower()}; put it in quotes")
+        if one is None or isinstance(one, (dict, list)):
+            raise MPProbeError(f"{where}: takes {'values' if repeatable else 'a value'}, not {one}")
+    return values if repeatable else value
+
+
+def options_of(command: Any) -> dict[str, Any]:
     """The options of a command by their long flags without dashes, ``--config`` aside."""
-    by_flag = {max(p.opts, key=len).removeprefix("--"): p for p in context.command.params}
+    by_flag = {max(p.opts, key=len).removeprefix("--"): p for p in command.params}
     return {flag: p for flag, p in by_flag.items() if flag != "config"}
 
 
@@ -72,18 +103,22 @@ def effective_config(context: typer.Context) -> str:
     """The options in force, as YAML that ``--config`` reads back."""
     import yaml
 
+    return yaml.safe_dump(effective_values(context), sort_keys=True, allow_unicode=True)
+
+
+def effective_values(context: typer.Context) -> dict[str, Any]:
+    """The options in force as plain data, by their flags without dashes."""
+
     def plain(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return [plain(v) for v in value]
         return str(value) if isinstance(value, Path) else value
 
-    skip = {"dry-run", "overwrite"}
-    values = {
+    return {
         flag: plain(context.params[option.name])
-        for flag, option in _options(context).items()
-        if flag not in skip
+        for flag, option in options_of(context.command).items()
+        if flag not in {"dry-run", "overwrite"}
     }
-    return yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
 
 
 Config = Annotated[
@@ -94,10 +129,19 @@ Config = Annotated[
     ),
 ]  # fmt: skip
 _MODEL = "A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED]."
-Model = Annotated[str, typer.Option("-m", "--model", metavar="MODEL", help=_MODEL)]
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m", "--model", metavar="MODEL", help=_MODEL, autocompletion=completion.models
+    ),
+]  # fmt: skip
 Models = Annotated[
-    list[str], typer.Option("-m", "--model", metavar="MODEL", help=f"{_MODEL} Repeatable.")
-]
+    list[str],
+    typer.Option(
+        "-m", "--model", metavar="MODEL", help=f"{_MODEL} Repeatable.",
+        autocompletion=completion.models,
+    ),
+]  # fmt: skip
 Fast = Annotated[
     bool,
     typer.Option(
@@ -114,8 +158,12 @@ Store = Annotated[
     ),
 ]  # fmt: skip
 Executor = Annotated[
-    str, typer.Option(metavar="NAME", help="Who does the work: serial, or dask (many processes).")
-]
+    str,
+    typer.Option(
+        metavar="NAME", help="Who does the work: serial, or dask (many processes).",
+        autocompletion=completion.choice(*completion.EXECUTORS),
+    ),
+]  # fmt: skip
 Scheduler = Annotated[
     str | None,
     typer.Option(
@@ -133,6 +181,7 @@ Structures = Annotated[
         "-s", "--structures", metavar="FILE|SET",
         help="Files of any ASE format, globs, slices (run.xyz@:10), or built-in sets "
         "(ionic, ionic:all, ionic:surface). Repeatable.",
+        autocompletion=completion.structures,
     ),
 ]  # fmt: skip
 Labels = Annotated[
@@ -148,20 +197,37 @@ Layers = Annotated[
     typer.Option(
         "-l", "--layer", metavar="INDEX|all",
         help="0 is the species embedding, t the t-th message passing. Repeatable.",
+        autocompletion=completion.layers,
     ),
 ]  # fmt: skip
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:N or mps.",
+        autocompletion=completion.choice("auto", "cpu", "cuda", "cuda:0", "mps"),
+    ),
+]
 Dtype = Annotated[
-    str | None, typer.Option(help="float32 or float64; the checkpoint's own if not given.")
+    str | None,
+    typer.Option(
+        help="float32 or float64; the checkpoint's own if not given.",
+        autocompletion=completion.choice("float32", "float64"),
+    ),
 ]
 MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Most atoms in one forward pass.")]
-Modal = Annotated[str | None, typer.Option(help="Fidelity of a multi-fidelity SevenNet.")]
+Modal = Annotated[
+    str | None,
+    typer.Option(
+        help="Fidelity of a multi-fidelity SevenNet.", autocompletion=completion.modals
+    ),
+]  # fmt: skip
 ModalOfData = Annotated[
     str | None,
     typer.Option(
         "--modal",
         help="Fidelity of the multi-fidelity SevenNets among the models; by default the one "
         "called as the functional of the structures (info key xc).",
+        autocompletion=completion.modals,
     ),
 ]
 Head = Annotated[str | None, typer.Option(help="Head of a multi-head MACE.")]
@@ -187,9 +253,10 @@ Folds = Annotated[int, typer.Option(min=2, help="Folds of every split.")]
 InDomain = Annotated[
     list[str],
     typer.Option(
-        metavar="NAME", help="Domains taken as in domain: --split domain trains there. Repeatable."
+        metavar="NAME", help="Domains taken as in domain: --split domain trains there. Repeatable.",
+        autocompletion=completion.domains,
     ),
-]
+]  # fmt: skip
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")]
 Forces = Annotated[
     str, typer.Option(metavar="NAME", help="Per-atom array of the reference forces (eV/Å).")

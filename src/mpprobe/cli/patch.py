@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, show
 from mpprobe.errors import InterventionError
 
@@ -26,14 +26,25 @@ def patch(
         typer.Option("-a", "--atom", metavar="INDEX", min=0, help="In both. Repeatable."),
     ],
     layer: Annotated[
-        int, typer.Option("-l", "--layer", metavar="INDEX", help="Whose node features are put in.")
+        int,
+        typer.Option(
+            "-l", "--layer", metavar="INDEX", help="Whose node features are put in.",
+            autocompletion=completion.one_layer,
+        ),
     ],
     target: Annotated[
         str | None,
-        typer.Option("-t", "--target", metavar="TARGET", help="Also put in its subspace only."),
+        typer.Option(
+            "-t", "--target", metavar="TARGET", help="Also put in its subspace only.",
+            autocompletion=completion.targets,
+        ),
     ] = None,
     part: Annotated[
-        str, typer.Option(help="Of the target: within, species or whole, as for erase.")
+        str,
+        typer.Option(
+            help="Of the target: within, species or whole, as for erase.",
+            autocompletion=completion.choice(*completion.PARTS),
+        ),
     ] = "within",
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
@@ -52,7 +63,7 @@ def patch(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Give atoms of one structure the node features they have in another, and see what comes over.
 
     With a target, also only the subspace in which it is read, fitted on --structures, beside random

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import choose_executor, choose_store, chosen_executor
+from mpprobe.errors import require
 
 
 def probe(
@@ -20,13 +21,20 @@ def probe(
     layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
     target: Annotated[
         list[str],
-        typer.Option("-t", "--target", metavar="NAME", help="See `mpprobe targets`. Repeatable."),
+        typer.Option(
+            "-t",
+            "--target",
+            metavar="NAME",
+            help="See `mpprobe targets`. Repeatable.",
+            autocompletion=completion.targets,
+        ),
     ] = ["potential"],  # noqa: B006
     split: Annotated[
         list[str],
         typer.Option(
             metavar="NAME",
             help="What is held out: structure, compound, element, domain. Repeatable.",
+            autocompletion=completion.choice(*completion.SPLITS),
         ),
     ] = ["structure"],  # noqa: B006
     structures: options.Structures = ["ionic"],  # noqa: B006
@@ -47,6 +55,9 @@ def probe(
     scheduler: options.Scheduler = None,
     workers: options.Workers = None,
     output: options.Output = Path("mpprobe-results"),
+    page: Annotated[
+        bool, typer.Option("--report", help="Also a page, report.html: see `mpprobe report`.")
+    ] = False,
     overwrite: options.Overwrite = False,
     config: options.Config = None,
     dry_run: options.DryRun = False,
@@ -68,6 +79,8 @@ def probe(
     choose_executor(executor, scheduler, workers)
     if not dry_run:
         check_output(output, overwrite)
+    if page:
+        require("chemiscope", "--report")
     from mpprobe import Settings, Store, load, make_plan, read
 
     if store is None:
@@ -105,6 +118,10 @@ def probe(
     files = write_study(
         study, output, overwrite=overwrite, configuration=options.effective_config(context)
     )
+    if page:
+        from mpprobe.report.page import write_report
+
+        files.append(write_report([output], output / "report.html"))
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
 
 

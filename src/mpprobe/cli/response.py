@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import wins
 
 
 def response(
@@ -19,6 +20,7 @@ def response(
         typer.Option(
             metavar="FORMULA|all",
             help="A crystal that is built in, such as NaCl, MgO or CsCl. Repeatable.",
+            autocompletion=completion.choice("all", *completion.CRYSTALS),
         ),
     ] = ["NaCl", "MgO"],  # noqa: B006 - Typer copies it
     structures: Annotated[
@@ -26,6 +28,7 @@ def response(
         typer.Option(
             "-s", "--structures", metavar="FILE|SET",
             help="Structures with formal charges, in place of the crystals. Repeatable.",
+            autocompletion=completion.structures,
         ),
     ] = None,
     label: options.Labels = None,
@@ -76,6 +79,8 @@ def response(
     from mpprobe.cli.loading import comparison, unfinished
     from mpprobe.response import make_response
 
+    if structures and wins(context, "compound", "structures"):
+        structures = None
     frames = (
         read(structures, labels=options.parse_labels(label), seed=seed)
         if structures

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 
 
@@ -15,16 +15,24 @@ def steer(
     context: typer.Context,
     model: options.Model,
     layer: Annotated[
-        int, typer.Option("-l", "--layer", metavar="INDEX", help="Whose node features are moved.")
+        int,
+        typer.Option(
+            "-l", "--layer", metavar="INDEX", help="Whose node features are moved.",
+            autocompletion=completion.one_layer,
+        ),
     ],
     target: Annotated[
         str,
-        typer.Option("-t", "--target", metavar="TARGET", help="What to steer: `mpprobe targets`."),
+        typer.Option(
+            "-t", "--target", metavar="TARGET", help="What to steer: `mpprobe targets`.",
+            autocompletion=completion.targets,
+        ),
     ] = "potential",
     part: Annotated[
         str,
         typer.Option(
-            help="Of the target: within (less its mean within species and compound), or whole."
+            help="Of the target: within (less its mean within species and compound), or whole.",
+            autocompletion=completion.choice("within", "whole"),
         ),
     ] = "within",
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it

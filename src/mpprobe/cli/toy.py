@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import choose_executor, chosen_executor
 
@@ -22,8 +22,14 @@ World = Annotated[
     typer.Option(
         "-w", "--world", metavar="NAME",
         help="fixed, equilibrated, screened (4 Å; screened:LENGTH) or band.",
+        autocompletion=completion.choice(*completion.WORLDS),
     ),
 ]  # fmt: skip
+_family = typer.Option(
+    help="sevenn or mace.", autocompletion=completion.choice(*completion.TOY_FAMILIES)
+)
+Family = Annotated[str, _family]
+Families = Annotated[list[str], _family]
 
 
 @app.command()
@@ -36,6 +42,7 @@ def make(
             metavar="NAME",
             help="crystal (as in training), stretched, surface, cluster, packing, larger, "
             "stoichiometry or doped; all for all. Repeatable.",
+            autocompletion=completion.choice("all", *completion.TOY_DOMAINS),
         ),
     ] = ["crystal"],  # noqa: B006 - Typer copies it
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Structures of each.")] = 100,
@@ -63,7 +70,7 @@ def make(
 def train(
     context: typer.Context,
     world: World,
-    family: Annotated[str, typer.Option(help="sevenn or mace.")] = "sevenn",
+    family: Family = "sevenn",
     cutoff: Annotated[float, typer.Option(help="Of one message-passing step, Å.")] = 4.5,
     layers: Annotated[int, typer.Option("-t", "--layers", help="Of message passing.")] = 3,
     l_max: Annotated[int, typer.Option("--l-max", help="Largest order of node features.")] = 1,
@@ -140,9 +147,12 @@ def sweep(
     context: typer.Context,
     world: Annotated[
         list[str],
-        typer.Option("-w", "--world", metavar="NAME", help="As of train. Repeatable, as all here."),
+        typer.Option(
+            "-w", "--world", metavar="NAME", help="As of train. Repeatable, as all here.",
+            autocompletion=completion.choice(*completion.WORLDS),
+        ),
     ],
-    family: Annotated[list[str], typer.Option(help="sevenn or mace.")] = ["sevenn"],  # noqa: B006
+    family: Families = ["sevenn"],  # noqa: B006
     cutoff: Annotated[list[float], typer.Option(help="Å.")] = [4.5],  # noqa: B006
     layers: Annotated[list[int], typer.Option("-t", "--layers")] = [3],  # noqa: B006
     l_max: Annotated[list[int], typer.Option("--l-max")] = [1],  # noqa: B006

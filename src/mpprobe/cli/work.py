@@ -31,9 +31,9 @@ def choose_store(context: typer.Context, model: str | None, store: Path | None) 
             "nothing to probe: give --model (see `mpprobe models`), or --store with features that "
             "`mpprobe extract` has stored"
         )
-    if store is None or (model is not None and _wins(context, "model", "store")):
+    if store is None or (model is not None and wins(context, "model", "store")):
         return None
-    if model is not None and not _wins(context, "store", "model"):
+    if model is not None and not wins(context, "store", "model"):
         raise MPProbeError(
             "--model and --store are both given, and a store has the features of its own model; "
             "leave one out"
@@ -48,8 +48,15 @@ def choose_store(context: typer.Context, model: str | None, store: Path | None) 
     return store
 
 
-def _wins(context: typer.Context, one: str, other: str) -> bool:
-    return _on_the_command_line(context, one) and not _on_the_command_line(context, other)
+def wins(context: typer.Context, one: str, other: str) -> bool:
+    """Whether the option ``one`` is given on the command line and ``other`` in a configuration.
+
+    What loses is out of force, and the configuration that is written says so.
+    """
+    won = _on_the_command_line(context, one) and not _on_the_command_line(context, other)
+    if won:
+        context.params[other] = None
+    return won
 
 
 def _on_the_command_line(context: typer.Context, name: str) -> bool:

@@ -38,6 +38,31 @@ MACE_FILES = {
 }
 
 
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``MPPROBE_CACHE_DIR``, or mpprobe in the user's cache."""
+    own = os.environ.get("MPPROBE_CACHE_DIR")
+    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(shared) / "mpprobe"
+
+
+def cache_folders() -> dict[str, Path]:
+    """What is kept for later, and where: compiled kernels, and models that were downloaded."""
+    return {
+        "compiled kernels": cache_folder(),
+        "models of sevenn": _sevennet_cache(),
+        "models of mace": _mace_cache(),
+    }
+
+
+def _sevennet_cache() -> Path:
+    return Path("~/.cache/sevennet").expanduser()
+
+
+def _mace_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/").expanduser() / ".cache"
+    return Path(home) / "mace"
+
+
 def locate_sevennet(upstream: str) -> Path | None:
     """The checkpoint's path on this machine, where sevenn itself looks for it, or None."""
     package = importlib.util.find_spec("sevenn")
@@ -46,7 +71,7 @@ def locate_sevennet(upstream: str) -> Path | None:
     file = SEVENN_FILES[upstream]
     roots = (
         Path(package.origin).parent / "pretrained_potentials",
-        Path("~/.cache/sevennet").expanduser(),
+        _sevennet_cache(),
     )
     return next((root / file for root in roots if (root / file).is_file()), None)
 
@@ -55,11 +80,10 @@ def locate_mace(upstream: str) -> Path | None:
     """The model file's path in mace's cache, or None."""
     if importlib.util.find_spec("mace") is None:
         return None
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/").expanduser() / ".cache"
     file = MACE_FILES[upstream]
     # mace strips everything but letters, digits and _ from the names of most files it keeps.
     stripped = "".join(c for c in file if c.isalnum() or c == "_")
-    candidates = (Path(home) / "mace" / name for name in (stripped, file))
+    candidates = (_mace_cache() / name for name in (stripped, file))
     return next((path for path in candidates if path.is_file()), None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,8 @@ class Study:
         frames: the structures; rows: which atom is which row.
         layers: those asked for (layer 0 is always scored beside them).
         provenance: versions, hashes, seed, settings.
+        maps: by layer, each atom's place on a plane, shape (n_atoms, 2): see
+            :func:`mpprobe.probes.maps.principal_components`, of the scalar node features.
     """
 
     scores: pd.DataFrame
@@ -60,3 +62,4 @@ class Study:
     rows: Rows
     layers: tuple[int, ...]
     provenance: dict
+    maps: dict[int, np.ndarray] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from mpprobe.probes.features import (
     features_by_workers,
     stored_features,
 )
+from mpprobe.probes.maps import principal_components
 from mpprobe.probes.results import Settings, Study
 from mpprobe.probes.scores import Estimate, Scorer, Scores
 from mpprobe.probes.sources import (
@@ -86,6 +87,7 @@ class Run:
     scored: dict[Key, Scores] = field(default_factory=dict)
     about: dict[Key, Source] = field(default_factory=dict)
     predictions: dict[tuple[str, str, int], np.ndarray] = field(default_factory=dict)
+    maps: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rows = Rows.of(self.frames)
@@ -141,6 +143,11 @@ class Run:
                 self.progress(what, i * len(sources) + j, total)
                 self._probe(targets, split, source)
             self.progress(what, (i + 1) * len(sources), total)
+
+    def map_layers(self) -> None:
+        """Each layer's scalar features on a plane, of the model's own."""
+        for source in layer_sources(self.acts[MODEL], MODEL, 0):
+            self.maps[source.layer] = principal_components(source.values)
 
     def _probe(self, targets: Sequence[Target], split: Split, source: Source) -> None:
         """Fit and score one source on one split: targets, shuffles and random directions."""
@@ -215,6 +222,7 @@ class Run:
             rows=self.rows,
             layers=self.asked,
             provenance=self._provenance(),
+            maps=self.maps,
         )
 
     def _provenance(self) -> dict:

@@ -113,6 +113,7 @@ class Plan:
             with threadpool_limits(limits=1, user_api="blas"):
                 for order in sorted({target.l for target in self.targets}):
                     run.probe_order([t for t in self.targets if t.l == order], self.splits)
+                run.map_layers()
         return run.study()
 
     def _check_workers(self, executor: Executor, work: Path) -> None:

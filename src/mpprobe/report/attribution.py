@@ -146,6 +146,7 @@ def _text(value: float) -> str:
 def attribution_results(found: Attributed) -> dict[str, Any]:
     """Readings, tables and provenance, as plain data."""
     return {
+        "command": "attribute",
         "readings": attribution_readings(found),
         "checks": records(found.checks),
         "atoms": records(found.atoms),

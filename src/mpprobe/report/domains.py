@@ -133,6 +133,7 @@ def _plain_ticks(axis: Axes) -> None:
 def domain_results(errors: ForceErrors, summary: pd.DataFrame) -> dict[str, Any]:
     """Readings, scores by domain and provenance, as plain data."""
     return {
+        "command": "ood",
         "readings": domain_readings(summary),
         "scores": records(summary),
         "provenance": errors.provenance,

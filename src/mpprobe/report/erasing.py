@@ -237,6 +237,7 @@ def _decoding_panel(axis: Axes, found: Erasing) -> None:
 def erasing_results(found: Erasing) -> dict[str, Any]:
     """Readings, tables and provenance, as plain data."""
     return {
+        "command": "erase",
         "readings": erasing_readings(found),
         "summary": records(found.summary),
         "erasures": records(found.erasures),

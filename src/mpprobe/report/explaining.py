@@ -351,6 +351,7 @@ def _legend(axis: Axes) -> None:
 def explained_results(found: Explained) -> dict[str, Any]:
     """The paragraph, tables and provenance, as plain data."""
     return {
+        "command": "explain",
         "readings": [paragraph(found)],
         "effects": records(found.effects),
         "domains": records(found.domains),

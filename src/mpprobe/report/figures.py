@@ -136,9 +136,9 @@ def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     )
 
 
-def model_scores(study: Study, target: str, split: str) -> pd.DataFrame:
+def model_scores(scores: pd.DataFrame, target: str, split: str) -> pd.DataFrame:
     """The rows of the model's own layers for one target and split, on the whole test set."""
-    s = study.scores
+    s = scores
     return s[
         (s["target"] == target)
         & (s["split"] == split)
@@ -147,15 +147,23 @@ def model_scores(study: Study, target: str, split: str) -> pd.DataFrame:
     ]
 
 
-def best_layer(study: Study, target: str, split: str) -> int:
-    """Of the layers asked for, the one with the best score on the whole test set.
+def best_score(
+    scores: pd.DataFrame, target: str, split: str, layers: Sequence[int]
+) -> tuple[str, pd.Series]:
+    """The metric shown, and of the layers asked for the row that is best on the whole test set.
 
     Layer 0 knows the species only; it is taken only if nothing else was asked for.
     """
-    rows = model_scores(study, target, split)
-    rows = rows[rows["layer"].isin([t for t in study.layers if t > 0] or study.layers)]
+    rows = model_scores(scores, target, split)
+    rows = rows[rows["layer"].isin([t for t in layers if t > 0] or layers)]
+    metric = metric_of(rows)
     # Where no score is defined, the first one stands for all.
-    return int(rows.loc[rows[metric_of(rows)].fillna(-np.inf).idxmax(), "layer"])
+    return metric, rows.loc[rows[metric].fillna(-np.inf).idxmax()]
+
+
+def best_layer(study: Study, target: str, split: str) -> int:
+    """The layer of :func:`best_score`."""
+    return int(best_score(study.scores, target, split, study.layers)[1]["layer"])
 
 
 def parity(study: Study, target: str, split: str, layer: int | None = None) -> Figure:

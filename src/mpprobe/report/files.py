@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,15 @@ from mpprobe.probes.results import Study
 from mpprobe.report.figures import layer_profile, parity, save
 from mpprobe.report.readings import readings
 from mpprobe.structures import write_extxyz
+from mpprobe.structures.write import column_name
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+# With what a spreadsheet's formula begins.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def check_output(folder: str | Path, overwrite: bool) -> Path:
@@ -67,11 +72,13 @@ def _check_replaceable(given: str | Path, folder: Path, overwrite: bool) -> None
 
 
 def results(study: Study) -> dict[str, Any]:
-    """The whole study as plain data: readings, scores, differences, provenance."""
+    """The whole study as plain data: readings, scores, differences, arrays, provenance."""
     return {
+        "command": "probe",
         "readings": readings(study),
         "scores": records(study.scores),
         "differences": records(study.differences),
+        "arrays": [{"array": column_name(name), **about} for name, about, _ in _arrays(study)],
         "provenance": study.provenance,
     }
 
@@ -83,7 +90,8 @@ def write_study(
 
     ``results.json`` (everything), ``scores.csv``, ``differences.csv``, ``layer_profile`` and one
     ``parity`` figure for each target and split as PNG and PDF, ``structures.extxyz`` with per-atom
-    ``mpprobe_*`` arrays (true and decoded at the best layer), and ``config.yaml`` if given.
+    ``mpprobe_*`` arrays (targets, what each layer decodes of them, its hidden states on a plane),
+    and ``config.yaml`` if given.
 
     Returns:
         The files written.
@@ -152,7 +160,7 @@ def write_result(
     def write(part: Path) -> None:
         write_json(part / "results.json", results)
         for name, table in tables.items():
-            table.to_csv(part / f"{name}.csv", index=False)
+            write_table(part / f"{name}.csv", table)
         for name, figure in figures.items():
             save(figure, part / name)
         more(part)
@@ -164,8 +172,8 @@ def write_result(
 
 def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     write_json(folder / "results.json", results(study))
-    study.scores.to_csv(folder / "scores.csv", index=False)
-    study.differences.to_csv(folder / "differences.csv", index=False)
+    write_table(folder / "scores.csv", study.scores)
+    write_table(folder / "differences.csv", study.differences)
     if configuration is not None:
         (folder / "config.yaml").write_text(configuration, encoding="utf-8")
     save(layer_profile(study.scores), folder / "layer_profile")
@@ -177,17 +185,41 @@ def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
 
 
 def atom_arrays(study: Study) -> dict[str, list[np.ndarray]]:
-    """Per-atom arrays by name: each target, and what each layer asked for decodes of it."""
-    arrays = {name: study.rows.split(values) for name, values in study.true.items()}
+    """Per-atom arrays by name: each target, what each layer asked for decodes of it, its map."""
+    return {name: study.rows.split(values) for name, _, values in _arrays(study)}
+
+
+def _arrays(study: Study) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
+    """Name, what it holds as plain data, and values of every per-atom array."""
+    for target, values in study.true.items():
+        unit = study.targets[target].unit
+        yield target, {"kind": "true", "target": target, "unit": unit}, values
     for (target, split, layer), values in study.predictions.items():
         if layer in study.layers:
-            arrays[f"{target}_{split}_layer_{layer}"] = study.rows.split(values)
-    return arrays
+            about = {"kind": "decoded", "target": target, "split": split, "layer": layer}
+            yield f"{target}_{split}_layer_{layer}", about, values
+    for layer in sorted(study.maps.keys() & set(study.layers)):
+        yield f"map_layer_{layer}", {"kind": "map", "layer": layer}, study.maps[layer]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """The file that holds :func:`json_text`."""
     path.write_text(json_text(content) + "\n", encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A table as CSV, in which no text is taken for a formula by a spreadsheet.
+
+    Labels come from files of any origin, and a spreadsheet runs what begins with ``=``, ``+``,
+    ``-``, ``@``, a tab or a line end: such texts get an apostrophe before them.
+    """
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    safe = table.assign(**{name: texts[name].map(_no_formula) for name in texts})
+    safe.rename(columns=_no_formula).to_csv(path, index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def json_text(content: Mapping[str, Any]) -> str:

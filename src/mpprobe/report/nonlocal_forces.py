@@ -249,6 +249,7 @@ def nonlocal_results(
 ) -> dict[str, Any]:
     """Readings, tables and provenance, as plain data."""
     return {
+        "command": "nonlocal",
         "readings": nonlocal_readings(found, distances, parts),
         "by_distance": records(distances),
         "by_part": records(parts),

@@ -110,6 +110,7 @@ def patch_figure(found: Patched) -> Figure:
 def patch_results(found: Patched) -> dict[str, Any]:
     """Readings, tables and provenance, as plain data."""
     return {
+        "command": "patch",
         "readings": patch_readings(found),
         "summary": records(found.summary),
         "atoms": records(found.atoms),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mpprobe.probes.results import Study
 from mpprobe.probes.tables import ROUNDING
-from mpprobe.report.figures import METRIC_LABELS, best_layer, metric_of, model_scores, number
+from mpprobe.report.figures import METRIC_LABELS, best_score, number
 
 
 def readings(study: Study) -> list[str]:
@@ -24,11 +24,9 @@ def reading(study: Study, target: str, split: str) -> str:
             "the species alone fix this target on these structures, so layer 0 holds it by "
             "construction; the scores say nothing about the environment"
         )
-    layer = best_layer(study, target, split)
-    rows = model_scores(study, target, split)
-    row = rows[rows["layer"] == layer]
-    metric = metric_of(row)
-    value, low, high = (float(row[c].iloc[0]) for c in (metric, f"{metric}_low", f"{metric}_high"))
+    metric, row = best_score(study.scores, target, split, study.layers)
+    layer = int(row["layer"])
+    value, low, high = (float(row[c]) for c in (metric, f"{metric}_low", f"{metric}_high"))
     best = f"layer {layer}" if len(study.layers) == 1 else f"best is layer {layer}"
     interval = f"{number(value)} [{number(low)}, {number(high)}]"
     numbers = f"{best}, {METRIC_LABELS[metric]} {interval}"

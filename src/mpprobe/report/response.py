@@ -337,6 +337,7 @@ def _share_panel(axis: Axes, found: Response) -> None:
 def response_results(found: Response) -> dict[str, Any]:
     """Readings, tables and provenance, as plain data."""
     return {
+        "command": "response",
         "readings": response_readings(found),
         "fits": records(found.fits),
         "axis": records(found.axis),

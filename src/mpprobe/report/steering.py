@@ -207,6 +207,7 @@ def _distance_panel(axis: Axes, found: Steered) -> None:
 def steering_results(found: Steered) -> dict[str, Any]:
     """Readings, tables and provenance, as plain data."""
     return {
+        "command": "steer",
         "readings": steering_readings(found),
         "summary": records(found.summary),
         "doses": records(found.doses[found.doses["direction"] == PROBE]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.provenance import versions
-from mpprobe.report.figures import number
+from mpprobe.report.figures import FLOOR, number
 from mpprobe.report.files import records, write_result
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
@@ -89,6 +89,8 @@ def sweep_readings(answers: pd.DataFrame) -> list[str]:
     ratios = (asked.ORDER, asked.BAND)
     lines = []
     for question, own in answers.groupby("question", sort=False):
+        if question == asked.SHELL:  # the scores themselves are in the table
+            own = own[own["what"].str.contains("above random")]
         clear = []
         for _, row in own.iterrows():
             neutral = 1.0 if question in ratios and "over that" in row["what"] else 0.0
@@ -108,8 +110,10 @@ def sweep_figure(rows: pd.DataFrame) -> Figure:
     with figure_style():
         figure = Figure(figsize=(12.6, 4.0), layout="constrained")
         encoding, reach, shells = figure.subplots(1, 3)
-        _scatter(encoding, rows, "r2:potential")
-        encoding.set_xlabel("R² of the potential within species, best layer")
+        _scatter(encoding, rows.assign(read=rows["r2:potential"].clip(lower=FLOOR)), "read")
+        encoding.set_xlabel(
+            f"R² of the potential within species, best layer\n(below {number(FLOOR)} drawn there)"
+        )
         _scatter(reach, rows, "reach")
         reach.set_xlabel("reach, layers × cutoff (Å)")
         encoding.legend(frameon=False, fontsize="x-small")
@@ -125,6 +129,8 @@ def _scatter(axis: Axes, rows: pd.DataFrame, column: str) -> None:
                       color=DOMAIN_COLOURS[k], markersize=5, alpha=0.85,
                       label=f"{name}, {family}")  # fmt: skip
     axis.set_yscale("log")
+    for formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        formatter("{x:.1g}")
     axis.set_ylabel("relative force error outside training")
 
 
@@ -136,18 +142,22 @@ def _shell_panel(axis: Axes, rows: pd.DataFrame) -> None:
             (c for c in charged if c.startswith(start)), key=lambda c: int(c[len(start) :])
         )
         layers = [int(c[len(start) :]) for c in columns]
-        values = charged[columns].clip(lower=-1)
+        values = charged[columns].clip(lower=FLOOR)
+        random = charged[f"random:potential:shell-{k}"].clip(lower=FLOOR)
+        axis.axhline(random.mean(), color=DOMAIN_COLOURS[k - 1], linewidth=0.7, linestyle=":")
         axis.errorbar(layers, values.mean(), yerr=values.sem(), fmt="o-", capsize=2, markersize=4,
                       color=DOMAIN_COLOURS[k - 1], label=f"shell {k}")  # fmt: skip
         axis.set_xticks(layers)
     axis.axhline(0, color="0.7", linewidth=0.8)
     axis.set(xlabel="layer", ylabel="R² within species, mean over models of charges")
+    axis.set_title("the potential of shells (dotted: random weights)", fontsize="small")
     axis.legend(frameon=False, fontsize="x-small")
 
 
 def sweep_results(rows: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
     """Readings and tables, as plain data."""
     return {
+        "command": "toy sweep",
         "readings": sweep_readings(answers),
         "models": records(rows),
         "answers": records(answers),

@@ -148,6 +148,7 @@ def _profile_panel(axis: Axes, scores: pd.DataFrame) -> None:
 def toy_results(job: Job, training: Training, found: Assessed) -> dict[str, Any]:
     """Readings and tables, as plain data."""
     return {
+        "command": "toy train",
         "readings": toy_readings(training, found),
         "job": asdict(job),
         "training": {"history": training.history, "reason": training.reason},

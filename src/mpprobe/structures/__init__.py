@@ -3,7 +3,7 @@
 from mpprobe.structures.builtin import BuiltinSet, builtin_sets
 from mpprobe.structures.check import Problem, check, find_problems
 from mpprobe.structures.frame import Frame, as_frames
-from mpprobe.structures.read import read, stratified
+from mpprobe.structures.read import read, read_file, stratified
 from mpprobe.structures.write import write_extxyz
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "find_problems",
     "read",
+    "read_file",
     "stratified",
     "write_extxyz",
 ]

@@ -102,6 +102,15 @@ def _of_domains(frames: list[Frame], domains: list[str]) -> list[Frame]:
     return [frame for frame in frames if frame.domain in domains]
 
 
+def read_file(path: str | Path) -> list[Frame]:
+    """All structures of one file, whatever characters its path has.
+
+    Raises:
+        StructureError: it can't be read.
+    """
+    return _read_file(str(path), slice(None), None)
+
+
 def _read_spec(spec: str | Path, labels: Mapping[str, str] | None) -> list[Frame]:
     name, _, part = str(spec).partition(":")
     if isinstance(spec, str) and name in builtin_sets():

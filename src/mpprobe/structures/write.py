@@ -15,6 +15,8 @@ from mpprobe.errors import StructureError
 from mpprobe.structures.frame import Frame
 
 PREFIX = "mpprobe_"
+#: What is written of a frame besides what it carries, each prefixed.
+LABELS = ("source", "domain", "compound")
 
 
 def write_extxyz(
@@ -25,7 +27,8 @@ def write_extxyz(
     """Write the frames with further per-atom arrays, all at once: whole or not at all.
 
     What the frames carry (arrays, info, reference energies and forces) is written too, and each
-    frame's ``source`` as ``info["mpprobe_source"]``. The frames are not changed.
+    frame's source, domain and compound as ``info["mpprobe_source"]`` and so on. The frames are not
+    changed.
 
     Args:
         path: the file; compressed if it ends in ``.gz``. An existing one is replaced.
@@ -103,7 +106,7 @@ def _with_columns(frame: Frame, index: int, columns: Mapping[str, list[np.ndarra
     # Stored reference values only: a live calculator's last results may be another structure's.
     if isinstance(frame.atoms.calc, SinglePointCalculator):
         atoms.calc = frame.atoms.calc
-    atoms.info["mpprobe_source"] = frame.source
+    atoms.info |= {PREFIX + label: getattr(frame, label) for label in LABELS}
     for name, values in columns.items():
         # Not set_array, which refuses to replace an array of an earlier run by one of other shape.
         atoms.arrays[name] = values[index]

@@ -128,8 +128,12 @@ def _shells(rows: pd.DataFrame) -> Iterator[Answer]:
             for layer in (k - 1, k, k + 1):
                 column = f"r2:potential:shell-{k}:{layer}"
                 if column in own and own[column].notna().any():
-                    values = own[column].dropna().to_numpy()
-                    yield SHELL, name, f"R² of shell {k} in layer {layer}", np.mean, [values]
+                    read = own[own[column].notna()]
+                    values, random = read[column], read[f"random:potential:shell-{k}"]
+                    pair = [values.to_numpy(), random.to_numpy()]
+                    what = f"R² of shell {k} in layer {layer}"
+                    yield SHELL, name, what, np.mean, pair[:1]
+                    yield SHELL, name, f"{what}, above random weights", _mean_difference, pair
 
 
 def _paired(rows: pd.DataFrame, what: str, one: object, other: object) -> np.ndarray:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
 
-#: Structures of each domain by which a model is judged, and the seeds of those and of the ones it
-#: is trained and validated on: apart, whatever the seed of the model.
-N_TEST, TEST_SEED, TRAINING_SEED, VALIDATION_SEED = 16, 3_000_000, 1_000_000, 2_000_000
+#: Structures of each domain by which a model is judged, and how many times as many of the domain of
+#: training: there probes are scored, which need more of them than forces do.
+N_TEST, MORE_INSIDE = 16, 4
+#: Seeds of those, and of the structures that a model is trained and validated on: apart, whatever
+#: the seed of the model.
+TEST_SEED, TRAINING_SEED, VALIDATION_SEED = 3_000_000, 1_000_000, 2_000_000
 #: Shells whose potential is probed.
 SHELLS = (1, 2, 3)
 #: The control in tables.
@@ -77,7 +80,8 @@ def judging_frames(
     Raises:
         ToyError: no such domain, or fewer than one.
     """
-    made = [make_structures(world, domain, n, TEST_SEED) for domain in domains]
+    numbers = {domain: n * (MORE_INSIDE if domain == TRAINING else 1) for domain in domains}
+    made = [make_structures(world, domain, k, TEST_SEED) for domain, k in numbers.items()]
     return [frame for part in made for frame in as_frames(part)]
 
 
@@ -107,7 +111,7 @@ def assess(
     Args:
         potential: trained in this world.
         world: that knows the truth.
-        n: structures of each domain.
+        n: structures of each domain, :data:`MORE_INSIDE` times as many of that of training.
         settings: folds, resamples and seed.
         progress: called as the work goes on.
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+from mpprobe.models.families import cache_folder
 from mpprobe.models.fused.layout import Layout
 from mpprobe.models.fused.source import kernel_source
 
@@ -32,13 +33,6 @@ def kernels(layout: Layout) -> SimpleNamespace:
     # What runs is the text made just now, whatever the file may hold.
     exec(compile(source, name, "exec"), scope)
     return SimpleNamespace(forward=scope["forward"], backward=scope["backward"])
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: ``MPPROBE_CACHE_DIR``, or mpprobe in the user's cache."""
-    own = os.environ.get("MPPROBE_CACHE_DIR")
-    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(shared) / "mpprobe"
 
 
 def _write(source: str) -> Path | None:

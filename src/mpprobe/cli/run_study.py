@@ -1,0 +1,172 @@
+"""``mpprobe run``: a whole study from one file, resumed where it was left."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mpprobe.cli import options
+from mpprobe.cli.console import note, stdout
+
+
+def run_study(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY.yaml", help="Steps with their options.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR",
+            help="Where every step has a folder; goes before `output:` of the file.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do every step again, also those that are done.")
+    ] = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    show_progress: options.ShowProgress = None,
+) -> int:  # fmt: skip
+    """Run the commands of a study one after the other, each into a folder of its own.
+
+    The whole file is checked first. Given again, the same line goes on where it was stopped: steps
+    that are done are left out, unless their options or input files have changed.
+    """
+    from mpprobe.cli.record import Record
+    from mpprobe.cli.study import read_study
+
+    found = read_study(study, output)
+    record = Record(found.folder)
+    plan = _plan(found.steps, record, overwrite)
+    for step, why in plan:
+        if why and not _waits(step, plan):
+            step.check()
+    if dry_run:
+        _show(plan, as_json, {})
+        note("dry run: the input is fine; nothing was computed or written", quiet)
+        return 0
+    flags = ["--quiet"] * quiet + ["--debug"] * debug
+    flags += [] if show_progress is None else [f"--{'' if show_progress else 'no-'}progress"]
+    with _alone(found.folder), _silent(as_json):
+        code, seconds = _run(plan, record, overwrite, flags, quiet)
+    if as_json:
+        _show(plan, as_json, seconds)
+    if code == 0:
+        note(f"the study is done: {found.folder}", quiet)
+    return code
+
+
+def _plan(steps, record, overwrite: bool) -> list[tuple[Any, str]]:
+    """Every step with why it is to be done; empty if it is done."""
+    plan: list[tuple[Any, str]] = []
+    pending: set[str] = set()
+    for step in steps:
+        upstream = [name for name in step.after if name in pending]
+        why = record.why(step) or ("overwrite" if overwrite else "")
+        if not why and upstream:
+            why = f"after {', '.join(upstream)}"
+        pending |= {step.name} if why else set()
+        plan.append((step, why))
+    return plan
+
+
+def _waits(step, plan) -> bool:
+    """Whether the step takes what an earlier one has still to make."""
+    return any(why for earlier, why in plan if earlier.name in step.after)
+
+
+def _run(plan, record, overwrite: bool, flags: list[str], quiet: bool) -> tuple[int, dict]:
+    """The exit code of the last step, and the seconds that each one took."""
+    seconds: dict[str, float] = {}
+    for number, (step, why) in enumerate(plan, 1):
+        head = f"[{number}/{len(plan)}] {step.name}"
+        if not why:
+            note(f"{head}: done before, in {step.output}", quiet)
+            continue
+        note(f"{head} ({why}): mpprobe {' '.join(step.words)} → {step.output}", quiet)
+        ours = overwrite or step.name in record.steps
+        _make_room(step, record)
+        record.begin(step)
+        began = time.monotonic()
+        code = step.run(*flags, *["--overwrite"] * ours)
+        if code:
+            return code, seconds
+        seconds[step.name] = time.monotonic() - began
+        record.finish(step, seconds[step.name])
+    return 0, seconds
+
+
+def _make_room(step, record) -> None:
+    """Take away a store that the study made with other options; results are replaced anyway."""
+    from mpprobe.errors import MPProbeError
+
+    if step.makes_results or not step.output.exists() or record.same_options(step):
+        return
+    if step.name not in record.steps and any(step.output.iterdir()):
+        raise MPProbeError(
+            f"{step.where}: {step.output}: holds something already; move it, or choose another "
+            "--output"
+        )
+    shutil.rmtree(step.output)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the study's folder, made if need be.
+
+    Raises:
+        MPProbeError: it can't be written, or another run is at work there.
+    """
+    from mpprobe.activations.files import cannot_write, lock
+    from mpprobe.errors import MPProbeError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with lock(folder, 0, wait=False) as held:
+        if not held:
+            raise MPProbeError(f"{folder}: another run is at work there; choose another --output")
+        yield
+
+
+def _silent(as_json: bool) -> contextlib.AbstractContextManager:
+    """Keep what steps print off stdout, which then has the study's JSON only."""
+    return contextlib.redirect_stdout(io.StringIO()) if as_json else contextlib.nullcontext()
+
+
+def _show(plan, as_json: bool, seconds: dict[str, float]) -> None:
+    """The plan, or with ``as_json`` also what was done of it."""
+    rows = [
+        {
+            "step": step.name,
+            "command": " ".join(step.words),
+            "output": str(step.output),
+            "to_do": why,
+            "seconds": seconds.get(step.name),
+        }
+        for step, why in plan
+    ]
+    if as_json:
+        from mpprobe.report.files import json_text
+
+        print(json_text({"steps": rows}))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in ("step", "command", "output", "state"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        state = f"to do ({row['to_do']})" if row["to_do"] else "done"
+        table.add_row(row["step"], row["command"], row["output"], state)
+    stdout().print(table)
