@@ -117,9 +117,9 @@ def _help(name: str, command) -> Iterator[str]:
     with command.make_context(f"mpprobe {name}", [], resilient_parsing=True) as context:
         yield from ("```text", command.get_usage(context), "```", "", _paragraphs(command.help), "")
         records = [p.get_help_record(context) for p in command.get_params(context)]
-    yield from ("| | |", "|---|---|")
+    yield from ("| option | meaning |", "|---|---|")
     for record in filter(None, records):
-        flags, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
+        flags, text = (" ".join(part.split()) for part in record)
         yield f"| `{flags}` | {_escaped(text)} |"
     yield ""
 
@@ -129,7 +129,7 @@ def _paragraphs(text: str | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("[", "\\[").replace("<", "&lt;").replace("*", "\\*")
+    return re.sub(r"([\[*|])", r"\\\1", text).replace("<", "&lt;")
 
 
 def _examples(name: str) -> Iterator[str]:
