@@ -120,7 +120,8 @@ def _help(name: str, command) -> Iterator[str]:
     yield from ("| option | meaning |", "|---|---|")
     for record in filter(None, records):
         flags, text = (" ".join(part.split()) for part in record)
-        yield f"| `{flags}` | {_escaped(text)} |"
+        flags = "`" + re.sub(r"(, | / )", r"`\1`", flags) + "`"
+        yield f"| {flags} | {_escaped(text)} |"
     yield ""
 
 

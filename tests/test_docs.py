@@ -24,7 +24,14 @@ DOCS = ROOT / "docs"
 GUIDES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 
 #: Pages whose examples take longer than the default run has for them.
-SLOW = {"cluster.md", "explain.md", "howto/family.md", "interventions.md", "toys.md"}
+SLOW = {
+    "attribution.md",
+    "cluster.md",
+    "explain.md",
+    "howto/family.md",
+    "interventions.md",
+    "toys.md",
+}
 
 
 def blocks(path, language):
