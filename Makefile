@@ -3,13 +3,14 @@
 #   make test   set up, and run the tests
 #   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
 #   make docs   set up, and build the documentation into build/docs
+#   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all bench docs lint data dft-check clean
+.PHONY: demo test test-all bench figures docs lint data dft-check clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -37,6 +38,11 @@ bench: $(VENV)/.installed
 # Without Material's notice about MkDocs 2, which is not a warning of ours.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# In full for hours, most of them the sweep of toys, which comes last (analyses/README.md). ONLY="NAME
+# ..." is some of them, PUBLIC=DIR where public reference data lie that the project doesn't carry.
+figures: $(VENV)/.installed
+	$(BIN)/python analyses $(if $(QUICK),--quick) $(if $(PUBLIC),--public $(PUBLIC)) $(ONLY)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,30 +1,27 @@
 """Long-range force constants of SevenNet-0 and of DFT, against Born charges: NaCl, KCl and AlN.
 
-    python analyses/born_charges.py ../shared/data/phonon_supercells_bec.extxyz.gz
+    python analyses/born_charges.py [--quick]
 
-The file has rattled supercells with DFT forces, and the Born charges and dielectric tensor of each
-crystal from perturbation theory with the same code. DFT's force constants are those that fit the
-forces on all supercells best that are rattled by little; SevenNet-0's are exact derivatives at the
-mean positions. Both are compared, beyond the cutoff, with Z*_i Z*_j/ε (means over directions).
-Writes born_charges.png, born_charges.pdf and born_charges.csv beside this script.
+The public file phonon_supercells_bec has rattled supercells with DFT forces, and the Born charges
+and dielectric tensor of each crystal from perturbation theory with the same code. DFT's force
+constants are those that fit the forces on all supercells best that are rattled by little;
+SevenNet-0's are exact derivatives at the mean positions. Both are compared, beyond the cutoff, with
+Z*_i Z*_j/ε (means over directions). Writes born_charges.png, born_charges.pdf and born_charges.csv
+beside this script; with --quick, of NaCl only, into a folder ``quick``.
 """
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import ase.io
 import numpy as np
 import pandas as pd
 from ase import Atoms
-from matplotlib.figure import Figure
 
 import mpprobe as mp
-from mpprobe.report.figures import number, save
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from common import Analysis, run
+from mpprobe.report.force_constants import force_constants_figure
 from mpprobe.response import coulomb_fit, force_constants, pair_table, unit_charge_constants
-from mpprobe.structures import Frame
+from mpprobe.structures import Frame, as_frames
 
 #: Sets of the file: names, and the formal charge of the cation.
 SETS = {"phono3py_NaCl_rd100": 1.0, "phonopy_KCl_rd120": 1.0, "phono3py_AlN_rd": 3.0}
@@ -126,43 +123,22 @@ def table_of(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def figure_of(pairs: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    compounds = list(pairs.groupby("compound", sort=False))
-    with figure_style():
-        figure = Figure(figsize=(0.8 + 3.6 * len(compounds), 3.8), layout="constrained")
-        axes = figure.subplots(1, len(compounds))
-        for axis, (compound, own) in zip(axes, compounds, strict=True):
-            for name, marker, colour in zip(own["forces"].unique(), "ox", DOMAIN_COLOURS[:2],
-                                            strict=True):  # fmt: skip
-                part = own[own["forces"] == name]
-                form = part["charge_i"] * part["charge_j"] * part["T_along"]
-                form = form * part["published"] / part["charge_i"].abs().max() ** 2
-                fit = table[(table["compound"] == compound) & (table["forces"] == name)].iloc[0]
-                share = fit["strength"] / fit["published"]
-                axis.plot(1000 * form, 1000 * part["K_along"], marker, color=colour, markersize=4,
-                          alpha=0.7, label=f"{name}: {number(share)} of it")  # fmt: skip
-            axis.axline((0, 0), slope=1, color="0.5", linewidth=0.8)
-            axis.set(title=compound, xlabel="of Born charges, Z*Z*/ε (meV/Å²)",
-                     ylabel="force constant of a pair (meV/Å²)")  # fmt: skip
-            axis.legend(frameon=False, fontsize="small")
-    return figure
-
-
-def main(file: str) -> None:
-    cells = ase.io.read(file, ":")
-    potential = mp.load("sevenn-0")
+def main(analysis: Analysis) -> None:
+    cells = ase.io.read(analysis.public_file("phonon_supercells_bec.extxyz.gz"), ":")
+    potential = analysis.load("sevenn-0")
+    sets = list(SETS.items())[: 1 if analysis.quick else None]
+    by_set = {name: [c for c in cells if c.info["dataset"] == name] for name, _ in sets}
+    analysis.use("phonon_supercells_bec", as_frames(c for own in by_set.values() for c in own))
     pairs = pd.concat(
-        [part for name, cation in SETS.items()
-         for part in compare(potential, [c for c in cells if c.info["dataset"] == name], cation)],
+        [part for name, cation in sets for part in compare(potential, by_set[name], cation)],
         ignore_index=True,
     )  # fmt: skip
     table = table_of(pairs)
-    output = Path(__file__).with_suffix("")
-    save(figure_of(pairs, table), output)
-    table.to_csv(output.with_suffix(".csv"), index=False, float_format="%.6g")
+    analysis.figure(force_constants_figure(pairs, table))
+    analysis.table(table)
     print(table[["compound", "forces", "published", "strength", "exponent", "residual",
                  "slope_to_dft", "correlation_to_dft"]].round(3).to_string())  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

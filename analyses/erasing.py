@@ -1,34 +1,35 @@
 """Do SevenNet-0's forces need the Coulomb potential that its layers hold? One figure, one table.
 
-    python analyses/erasing.py
+    python analyses/erasing.py [--quick]
 
 Erases it at all layers at once, less its mean within species and compound, on the set dft, beside
 random subspaces and random weights. Stopped and started again, it goes on where it was. Writes
-erasing.png, erasing.pdf, erasing.csv and erasing.txt beside this script.
+erasing.png, erasing.pdf, erasing.csv and erasing.txt beside this script; with --quick into a folder
+``quick``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import mpprobe as mp
-from mpprobe.activations import journal_beside
+from common import Analysis, run
 from mpprobe.interventions import make_erasing
+from mpprobe.interventions.erasing import MIN_DRAWS
 from mpprobe.report.erasing import erasing_figure, erasing_readings
-from mpprobe.report.figures import save
+
+DRAWS = 99
 
 
-def main() -> None:
-    plan = make_erasing(mp.load("sevenn-0"), mp.read("dft"), layers="all", draws=99)
-    output = Path(__file__).with_suffix("")
-    with journal_beside(output, plan.provenance) as journal:
+def main(analysis: Analysis) -> None:
+    plan = make_erasing(
+        analysis.load("sevenn-0"), analysis.read("dft", quick=12),
+        layers=2 if analysis.quick else "all", draws=MIN_DRAWS if analysis.quick else DRAWS,
+        settings=analysis.settings,
+    )  # fmt: skip
+    with analysis.journal(plan.provenance) as journal:
         found = plan.run(journal=journal)
-        save(erasing_figure(found), output)
-        found.summary.to_csv(output.with_suffix(".csv"), index=False, float_format="%.6g")
-        readings = "\n".join(erasing_readings(found))
-        output.with_suffix(".txt").write_text(readings + "\n", encoding="utf-8")
-    print(readings)
+        analysis.figure(erasing_figure(found))
+        analysis.table(found.summary)
+        analysis.readings(erasing_readings(found))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,32 +1,34 @@
 """Does what SevenNet-0 encodes explain where its forces fail? One figure, one table, one paragraph.
 
-    python analyses/explained.py
+    python analyses/explained.py [--quick]
 
 On the set dft. Stopped and started again, it goes on where it was. Writes explained.png,
-explained.pdf, explained.csv and explained.txt beside this script.
+explained.pdf, explained.csv and explained.txt beside this script; with --quick into a folder
+``quick``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import mpprobe as mp
-from mpprobe.activations import journal_beside
+from common import Analysis, run
 from mpprobe.explain import make_explaining
+from mpprobe.explain.encoding import TARGETS
+from mpprobe.explain.study import DRAWS
+from mpprobe.interventions.erasing import MIN_DRAWS
 from mpprobe.report.explaining import explained_figure, paragraph
-from mpprobe.report.figures import save
 
 
-def main() -> None:
-    plan = make_explaining(mp.load("sevenn-0"), mp.read("dft"))
-    output = Path(__file__).with_suffix("")
-    with journal_beside(output, plan.provenance) as journal:
+def main(analysis: Analysis) -> None:
+    plan = make_explaining(
+        analysis.load("sevenn-0"), analysis.read("dft", quick=24),
+        targets=TARGETS[:1] if analysis.quick else TARGETS,
+        draws=MIN_DRAWS if analysis.quick else DRAWS, settings=analysis.settings,
+    )  # fmt: skip
+    with analysis.journal(plan.provenance) as journal:
         found = plan.run(journal=journal)
-        save(explained_figure(found), output)
-        found.effects.to_csv(output.with_suffix(".csv"), index=False, float_format="%.6g")
-        output.with_suffix(".txt").write_text(paragraph(found) + "\n", encoding="utf-8")
-    print(paragraph(found))
+        analysis.figure(explained_figure(found))
+        analysis.table(found.effects)
+        analysis.readings([paragraph(found)])
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,32 +1,27 @@
 """How well do the forces of four SevenNets hold, domain by domain? One figure, one table.
 
-    python analyses/force_errors.py
+    python analyses/force_errors.py [--quick]
 
 Compares with the PBE calculations of the set dft; the multi-fidelity model is asked for PBE. Writes
-force_errors.png, force_errors.pdf, force_errors.csv and force_errors.txt beside this script.
+force_errors.png, force_errors.pdf, force_errors.csv and force_errors.txt beside this script; with
+--quick, of two models only, into a folder ``quick``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mpprobe as mp
+from common import Analysis, run
 from mpprobe.report.domains import domain_figure, domain_readings
-from mpprobe.report.figures import save
-
-MODELS = {"sevenn-0": None, "sevenn-l3i5": None, "sevenn-mf-0": "PBE", "sevenn-0-22may2024": None}
 
 
-def main() -> None:
-    potentials = [mp.load(name, modal=modal) for name, modal in MODELS.items()]
-    summary = mp.by_domain(mp.force_errors(potentials, mp.read("dft")))
-    output = Path(__file__).with_suffix("")
-    save(domain_figure(summary), output)
-    summary.to_csv(output.with_suffix(".csv"), index=False, float_format="%.6g")
-    readings = "\n".join(domain_readings(summary))
-    output.with_suffix(".txt").write_text(readings + "\n", encoding="utf-8")
-    print(readings)
+def main(analysis: Analysis) -> None:
+    frames = analysis.read("dft", quick=24)
+    errors = mp.force_errors(analysis.sevennets(), frames)
+    summary = mp.by_domain(errors, **analysis.sampling)
+    analysis.figure(domain_figure(summary))
+    analysis.table(summary)
+    analysis.readings(domain_readings(summary))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,20 +1,17 @@
 """Does Coulomb's law hold at surfaces and in clusters too, and where does a pair's energy sit?
 
-    python analyses/response_finite.py
+    python analyses/response_finite.py [--quick]
 
 SevenNet-0 and random weights on crystals, slabs and cubes of NaCl and MgO, cut and not relaxed,
 with the sites on which the force constants of some pairs sit. Stopped and started again, it goes on
 where it was. Writes response_finite and response_finite_shares, each as .png, .pdf and .csv, and
-response_finite.txt beside this script.
+response_finite.txt beside this script; with --quick, of a slab and a cube of KBr, into a folder
+``quick``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import mpprobe as mp
-from mpprobe.activations import journal_beside
-from mpprobe.report.figures import save
+from common import Analysis, run
 from mpprobe.report.response import response_figure, response_readings, shares_figure
 from mpprobe.response import crystal, make_response
 from mpprobe.structures import Frame
@@ -38,21 +35,24 @@ def cut(compound: str, domain: str) -> Frame:
     return Frame.from_atoms(atoms, f"{compound} {domain}")
 
 
-def main() -> None:
-    frames = [cut(c, d) for c in ("NaCl", "MgO") for d in ("bulk", "surface", "cluster")]
-    plan = make_response(mp.load("sevenn-0"), [*frames, crystal("Al")], shares=True)
-    output = Path(__file__).with_suffix("")
-    with journal_beside(output, plan.provenance) as journal:
+def main(analysis: Analysis) -> None:
+    if analysis.quick:
+        frames = [cut("KBr", domain) for domain in ("surface", "cluster")]
+    else:
+        frames = [cut(c, d) for c in ("NaCl", "MgO") for d in ("bulk", "surface", "cluster")]
+        frames.append(crystal("Al"))
+    frames = analysis.use("crystals, slabs and cubes", frames)
+    plan = make_response(
+        analysis.load("sevenn-0"), frames, shares=True, settings=analysis.settings
+    )  # fmt: skip
+    with analysis.journal(plan.provenance) as journal:
         found = plan.run(journal=journal)
-        save(response_figure(found), output)
-        save(shares_figure(found), output.with_name(f"{output.name}_shares"))
-        for name, table in (("", found.fits), ("_shares", found.shares)):
-            file = output.with_name(f"{output.name}{name}.csv")
-            table.to_csv(file, index=False, float_format="%.6g")
-        readings = "\n".join(response_readings(found))
-        output.with_suffix(".txt").write_text(readings + "\n", encoding="utf-8")
-    print(readings)
+        analysis.figure(response_figure(found))
+        analysis.figure(shares_figure(found), "shares")
+        analysis.table(found.fits)
+        analysis.table(found.shares, "shares")
+        analysis.readings(response_readings(found))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

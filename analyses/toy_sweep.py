@@ -1,7 +1,7 @@
 """What makes forces extrapolate where the truth is known? SevenNets and MACEs in four worlds.
 
     python analyses/toy_sweep.py --jobs 2    # 48 models, hours on 2 cores
-    python analyses/toy_sweep.py --quick     # 2 models that have hardly learnt, under two minutes
+    python analyses/toy_sweep.py --quick     # a model that has hardly learnt
 
 Trains every model with its own trainer and judges it as `mpprobe toy sweep` does. Stopped and
 started again, it goes on where it was; the models stay in toy_sweep-models. Writes toy_sweep.png,
@@ -11,12 +11,12 @@ this script; with --quick into a folder ``quick``.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from mpprobe.activations import journal_beside
-from mpprobe.report.figures import save
+import mpprobe as mp
+from common import Analysis, run
+from mpprobe.models.trust import file_sha256
 from mpprobe.report.sweep import sweep_figure, sweep_readings
 from mpprobe.toys import Hyperparameters, Job, answers, grid, sweep
 
@@ -36,32 +36,31 @@ def planned(base: Hyperparameters) -> list[Job]:
     ]
 
 
-def say(what: str, done: int, of: int) -> None:
-    print(f"{what}: {done} of {of}", flush=True)
+def model_file(folder: Path) -> Path:
+    """The trained model, under the name that its family gives it."""
+    return next(folder / name for name in ("model.pth", "best.model") if (folder / name).exists())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two models, two epochs")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="models at once")
-    given = parser.parse_args()
-    base = Hyperparameters(epochs=2 if given.quick else 60)
-    quick = grid(("fixed",), layers=(1, 2), n_train=(6,), base=base)
-    jobs = quick if given.quick else planned(base)
-    folder = Path(__file__).parent / ("quick" if given.quick else "")
-    folder.mkdir(exist_ok=True)
-    output = folder / "toy_sweep"
-    with journal_beside(output, asdict(base)) as journal:
-        models = folder / "toy_sweep-models"
-        rows = sweep(jobs, models, n_jobs=given.jobs, journal=journal, progress=say)
+def main(analysis: Analysis) -> None:
+    base = Hyperparameters(epochs=1 if analysis.quick else 60)
+    quick = grid(("fixed",), layers=(1,), n_train=(6,), base=base)
+    jobs = quick if analysis.quick else planned(base)
+    if not analysis.quick:
+        analysis.settings = mp.Settings(n_resamples=500)
+    models = analysis.folder / "toy_sweep-models"
+    with analysis.journal(asdict(base)) as journal:
+        rows = sweep(
+            jobs, models, n_jobs=analysis.jobs, journal=journal, settings=analysis.settings,
+            progress=lambda what, done, of: analysis.say(f"{what}: {done} of {of}"),
+        )  # fmt: skip
+        for job in jobs:
+            analysis.models[job.name] = {"sha256": file_sha256(model_file(models / job.name))}
         found = answers(rows)
-        save(sweep_figure(rows), output)
-        rows.to_csv(output.with_suffix(".csv"), index=False, float_format="%.6g")
-        found.to_csv(folder / "toy_sweep_answers.csv", index=False, float_format="%.6g")
-        readings = "\n".join(sweep_readings(found))
-        output.with_suffix(".txt").write_text(readings + "\n", encoding="utf-8")
-    print(readings)
+        analysis.figure(sweep_figure(rows))
+        analysis.table(rows)
+        analysis.table(found, "answers")
+        analysis.readings(sweep_readings(found))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
