@@ -2,8 +2,8 @@
 #   make demo   set up, and probe SevenNet-0 on the bundled structures
 #   make test   set up, and run the tests
 #   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
-#   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 #   make docs   set up, and build the documentation into build/docs
+#   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -35,14 +35,14 @@ test-all: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
+# Without Material's notice about MkDocs 2, which is not a warning of ours.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # In full for hours, most of them the sweep of toys, which comes last (analyses/README.md). ONLY="NAME
 # ..." is some of them, PUBLIC=DIR where public reference data lie that the project doesn't carry.
 figures: $(VENV)/.installed
 	$(BIN)/python analyses $(if $(QUICK),--quick) $(if $(PUBLIC),--public $(PUBLIC)) $(ONLY)
-
-# Without Material's notice about MkDocs 2, which is not a warning of ours.
-docs: $(VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
