@@ -175,6 +175,17 @@ def test_one_study_gives_the_same_bytes(study, tmp_path, draw):
     assert files[0][1].read_bytes().startswith(b"%PDF")
 
 
+def test_what_others_set_does_not_change_a_figure(study, tmp_path):
+    import matplotlib as mpl
+
+    files = [tmp_path / name for name in ("a.png", "b.png")]
+    save(layer_profile(study.scores), files[0])
+    with mpl.rc_context({"font.size": 6, "ytick.labelsize": 4}):
+        save(layer_profile(study.scores), files[1])
+        assert mpl.rcParams["ytick.labelsize"] == 4
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_the_style_does_not_leak(study):
     import matplotlib as mpl
 

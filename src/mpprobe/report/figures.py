@@ -228,9 +228,14 @@ def _scatter(axis: Axes, study: Study, true: np.ndarray, decoded: np.ndarray) ->
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as PNG (200 dpi) and PDF beside each other; the two paths."""
+    import matplotlib as mpl
+
     paths = [path.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for file in paths:
-        # No date inside, so that the same study gives the same bytes.
-        figure.savefig(file, dpi=200, metadata={"CreationDate": None} if file.suffix == ".pdf"
-                       else {"Software": None})  # fmt: skip
+    with mpl.rc_context():
+        # Ticks are chosen as a figure is written, and mace changes their font when it's imported.
+        mpl.rcdefaults()
+        for file in paths:
+            # No date inside, so that the same study gives the same bytes.
+            figure.savefig(file, dpi=200, metadata={"CreationDate": None} if file.suffix == ".pdf"
+                           else {"Software": None})  # fmt: skip
     return paths
