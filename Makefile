@@ -2,6 +2,7 @@
 #   make demo   set up, and probe SevenNet-0 on the bundled structures
 #   make test   set up, and run the tests
 #   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
+#   make docs   set up, and build the documentation into build/docs
 #   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all bench figures lint data dft-check clean
+.PHONY: demo test test-all bench figures docs lint data dft-check clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -33,6 +34,10 @@ test-all: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+# Without Material's notice about MkDocs 2, which is not a warning of ours.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # In full for hours, most of them the sweep of toys, which comes last (analyses/README.md). ONLY="NAME
 # ..." is some of them, PUBLIC=DIR where public reference data lie that the project doesn't carry.

@@ -40,7 +40,7 @@ def test_the_tables_the_files_and_what_they_say(erase, tmp_path):
         "config.yaml", "erasing.png", "erasing.pdf",
     }  # fmt: skip
     held = json.loads((folder / "results.json").read_text())
-    assert held.keys() == {"readings", "summary", "erasures", "decoding", "provenance"}
+    assert held.keys() == {"command", "readings", "summary", "erasures", "decoding", "provenance"}
     assert held["provenance"]["draws"] == 20
     assert len(pd.read_csv(folder / "effects.csv")) == (1 + 1 + 20) * 5
 

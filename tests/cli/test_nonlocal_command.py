@@ -51,7 +51,7 @@ def test_the_tables_the_files_and_what_they_say(command, tmp_path, model):
         "nonlocal_forces.png", "nonlocal_forces.pdf",
     }  # fmt: skip
     held = json.loads((folder / "results.json").read_text())
-    assert held.keys() == {"readings", "by_distance", "by_part", "pairs", "provenance"}
+    assert held.keys() == {"command", "readings", "by_distance", "by_part", "pairs", "provenance"}
     assert len(held["pairs"]) == len(pd.read_csv(folder / "pairs.csv")) == 2
     assert "kinetic + xc" in set(pd.read_csv(folder / "by_part.csv")["part"])
 

@@ -51,7 +51,7 @@ def test_the_table_the_files_and_what_they_say(ood, tmp_path, model):
     assert len(by_domain) == 2 * 3  # two models; two domains and all
     assert len(pd.read_csv(folder / "structures.csv")) == 2 * 12
     held = json.loads((folder / "results.json").read_text())
-    assert held.keys() == {"readings", "scores", "provenance"}
+    assert held.keys() == {"command", "readings", "scores", "provenance"}
     assert held["scores"][0]["force_mae"] == pytest.approx(by_domain["force_mae"][0])
 
 

@@ -29,7 +29,7 @@ def test_steer_prints_and_writes(steer, tmp_path):
     folder = tmp_path / "out"
     held = json.loads((folder / "results.json").read_text())
     assert json.loads(result.out) == held
-    assert held.keys() == {"readings", "summary", "doses", "distances", "provenance"}
+    assert held.keys() == {"command", "readings", "summary", "doses", "distances", "provenance"}
     assert held["provenance"]["doses"] == [-1, 1]
     assert {p.name for p in folder.iterdir()} == {
         "results.json", "doses.csv", "atoms.csv", "distances.csv", "summary.csv", "config.yaml",

@@ -125,7 +125,7 @@ def assess(
     forces = by_domain(errors, n_resamples=settings.n_resamples, seed=settings.seed)
     vectors = any(probed_blocks(layer, 1) for layer in potential.layers)
     study = probe(
-        potential, frames, targets=targets_of(world, vectors), splits=("structure", "domain"),
+        potential, frames, targets=targets_of(world, vectors), splits="domain",
         settings=settings, progress=progress,
     )  # fmt: skip
     found = response(potential, crystal("NaCl"), settings=settings, progress=progress)
@@ -146,7 +146,10 @@ def _with_relative(forces: pd.DataFrame, atoms: pd.DataFrame) -> pd.DataFrame:
 
 
 def profile(scores: pd.DataFrame) -> pd.DataFrame:
-    """What probes read in the domain of training with structures held out, layer by layer.
+    """What probes read in the domain of training, layer by layer.
+
+    They are fitted there, with structures held out: elsewhere features can be far off, and one map
+    for all would say more of that than of what the layer holds.
 
     R² within species and compound; of vectors, which have no such mean to take off, plain R².
 
@@ -156,7 +159,7 @@ def profile(scores: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    own = scores[(scores["split"] == "structure") & (scores["subset"] == TRAINING)]
+    own = scores[(scores["split"] == "domain") & (scores["subset"] == TRAINING)]
     rows = {}
     for target, part in own.groupby("target", sort=False):
         metric = "r2_within" if part["r2_within"].notna().any() else "r2"
