@@ -124,7 +124,7 @@ def profile_readings(scores: pd.DataFrame, differences: pd.DataFrame) -> list[st
         ends = ", ".join(number(gap[end], sign=True) for end in ("low", "high"))
         lines.append(
             f"{about['structures']}, {about['target']}, held out by {about['split']}: "
-            f"{about['model']}, layer {row['layer']}, {METRIC_LABELS[metric]} "
+            f"{about['model']}, layer {int(row['layer'])}, {METRIC_LABELS[metric]} "
             f"{interval_text(row, metric)}: {verdict} ({gap['control']}: "
             f"{number(gap['difference'], sign=True)} [{ends}])"
         )

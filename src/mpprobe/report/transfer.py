@@ -85,7 +85,7 @@ def transfer_figure(rows: pd.DataFrame) -> Figure:
 
 def _panel(axis: Axes, rows: pd.DataFrame) -> None:
     domains = list(dict.fromkeys(rows["subset"]))
-    layer = rows[rows["features"] == "model"]["layer"].iloc[0]
+    layer = int(rows[rows["features"] == "model"]["layer"].iloc[0])
     kinds = ["model", *(k for k in dict.fromkeys(rows["features"]) if k != "model")]
     for k, kind in enumerate(kinds):
         own = rows[rows["features"] == kind].set_index("subset").reindex(domains)
@@ -135,6 +135,6 @@ def transfer_readings(study: Study, rows: pd.DataFrame) -> list[str]:
                 f"{domain} ({where}) {interval_text(model, metric)}, the best control "
                 f"{interval_text(control, metric)} ({control['features']})"
             )
-        layer = own[own["features"] == "model"]["layer"].iloc[0]
+        layer = int(own[own["features"] == "model"]["layer"].iloc[0])
         lines.append(f"{target}, layer {layer}, {METRIC_LABELS[metric]}: {'; '.join(said)}")
     return lines
