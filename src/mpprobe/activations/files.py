@@ -112,6 +112,27 @@ def sweep(folder: Path, names: str = f"{PART}*") -> None:
 
 
 @contextlib.contextmanager
+def alone(folder: Path, output: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, for one run at a time.
+
+    Args:
+        folder: to hold.
+        output: by which the run's user knows it.
+
+    Raises:
+        StoreError: it can't be written, or another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with lock(folder, 0, wait=False) as held:
+        if not held:
+            raise StoreError(f"{output}: another run is writing there; choose another --output")
+        yield
+
+
+@contextlib.contextmanager
 def lock(folder: Path, number: int, *, wait: bool) -> Iterator[bool]:
     """Hold lock ``number`` of a folder, so that two processes don't do the same work.
 

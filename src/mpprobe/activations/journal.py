@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpprobe.activations.files import cannot_write, lock, replacing
-from mpprobe.errors import StoreError
+from mpprobe.activations.files import alone, cannot_write, replacing
 
 #: Added to the name of an output folder, beside it.
 SUFFIX = ".unfinished"
@@ -102,13 +101,7 @@ def journal_beside(output: Path, about: Mapping) -> Iterator[Journal]:
     """
     folder = output.with_name(output.name + SUFFIX)
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    with lock(folder, 0, wait=False) as held:
-        if not held:
-            raise StoreError(f"{output}: another run is writing there; choose another --output")
+    with alone(folder, output):
         journal = Journal(folder / _FILE, digest)
         done = False
         try:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +40,7 @@ def run_study(
     The whole file is checked first. Given again, the same line goes on where it was stopped: steps
     that are done are left out, unless their options or input files have changed.
     """
+    from mpprobe.activations.files import alone
     from mpprobe.cli.record import Record
     from mpprobe.cli.study import read_study
 
@@ -56,7 +56,7 @@ def run_study(
         return 0
     flags = ["--quiet"] * quiet + ["--debug"] * debug
     flags += [] if show_progress is None else [f"--{'' if show_progress else 'no-'}progress"]
-    with _alone(found.folder), _silent(as_json):
+    with alone(found.folder, found.folder), _silent(as_json):
         code, seconds = _run(plan, record, overwrite, flags, quiet)
     if as_json:
         _show(plan, as_json, seconds)
@@ -117,26 +117,6 @@ def _make_room(step, record) -> None:
             "--output"
         )
     shutil.rmtree(step.output)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the study's folder, made if need be.
-
-    Raises:
-        MPProbeError: it can't be written, or another run is at work there.
-    """
-    from mpprobe.activations.files import cannot_write, lock
-    from mpprobe.errors import MPProbeError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    with lock(folder, 0, wait=False) as held:
-        if not held:
-            raise MPProbeError(f"{folder}: another run is at work there; choose another --output")
-        yield
 
 
 def _silent(as_json: bool) -> contextlib.AbstractContextManager:

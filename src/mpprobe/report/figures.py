@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,18 +94,24 @@ def _profile(axis: Axes, rows: pd.DataFrame) -> None:
             value = max(float(baseline[metric].max()), FLOOR)
             axis.axhline(value, label=name, linewidth=1.2, zorder=0, **style)
     for name, style in CONTROL_STYLES.items():
-        _line(axis, rows[rows["features"] == name], metric, name, {"markersize": 3, **style})
+        score_line(axis, rows[rows["features"] == name], metric, name, {"markersize": 3, **style})
     own = {"color": MODEL_COLOUR, "marker": "o", "markersize": 5, "linewidth": 1.8}
-    _line(axis, rows[rows["features"] == "model"], metric, "trained model", own)
+    score_line(axis, rows[rows["features"] == "model"], metric, "trained model", own)
+    score_axis(axis, metric)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def score_axis(axis: Axes, metric: str) -> None:
+    """The range and the name of an axis of scores, once they are drawn, with a line at zero."""
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
     # Down to the lowest line drawn, but not so far that the scores above zero shrink.
     lowest = min(axis.dataLim.y0, -0.1)
     axis.set_ylim(max(lowest, FLOOR) - 0.08, 1.05)
     axis.set_ylabel(METRIC_LABELS[metric])
-    axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _line(axis: Axes, rows: pd.DataFrame, metric: str, label: str, style: dict) -> None:
+def score_line(axis: Axes, rows: pd.DataFrame, metric: str, label: str, style: dict) -> None:
+    """Scores of one kind of features against the layer, with their intervals."""
     rows = rows.sort_values("layer")
     values, low, high = (
         rows[column].to_numpy(float).clip(min=FLOOR)
@@ -117,12 +123,18 @@ def _line(axis: Axes, rows: pd.DataFrame, metric: str, label: str, style: dict) 
         axis.errorbar(layers, values, yerr=bars, label=label, capsize=2, elinewidth=0.8, **style)
 
 
-def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend below all panels; it says where low scores are drawn."""
-    entries: dict[str, object] = {}
+def legend_entries(axes: Iterable[Axes]) -> dict[str, Any]:
+    """What the panels of a figure have labelled, each label once."""
+    entries: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
+    return entries
+
+
+def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend below all panels; it says where low scores are drawn."""
+    entries = legend_entries(axes)
     order = sorted(entries, key=lambda label: label != "trained model")
     figure.legend(
         [entries[label] for label in order],

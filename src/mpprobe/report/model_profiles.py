@@ -10,11 +10,13 @@ from mpprobe.models.controls import RANDOM_WEIGHTS
 from mpprobe.report.figures import (
     FLOOR,
     METRIC_LABELS,
-    error_bars,
     interval_text,
+    legend_entries,
     metric_of,
     number,
     own_rows,
+    score_axis,
+    score_line,
 )
 from mpprobe.report.style import BASELINE_STYLES, DOMAIN_COLOURS, figure_style
 
@@ -71,29 +73,15 @@ def _panel(axis: Axes, rows: pd.DataFrame, models: list[str]) -> None:
         control = {**look, "color": "0.65", "linestyle": "--", "markersize": 3, "linewidth": 0.8}
         own = {**look, "color": DOMAIN_COLOURS[k % len(DOMAIN_COLOURS)]}
         of_model = own_rows(rows, model)
-        _line(axis, of_model, RANDOM_WEIGHTS, metric, label=RANDOM_WEIGHTS, **control)
-        _line(axis, of_model, "model", metric, label=model, **own)
-    axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
-    axis.set_ylim(max(min(axis.dataLim.y0, -0.1), FLOOR) - 0.08, 1.05)
-    axis.set_ylabel(METRIC_LABELS[metric])
+        for features, label, style in ((RANDOM_WEIGHTS, RANDOM_WEIGHTS, control),
+                                       ("model", model, own)):  # fmt: skip
+            score_line(axis, of_model[of_model["features"] == features], metric, label, style)
+    score_axis(axis, metric)
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _line(axis: Axes, rows: pd.DataFrame, features: str, metric: str, **style) -> None:
-    own = rows[rows["features"] == features].sort_values("layer")
-    values, low, high = (
-        own[c].to_numpy(float).clip(min=FLOOR) for c in (metric, f"{metric}_low", f"{metric}_high")
-    )
-    if np.isfinite(values).any():
-        axis.errorbar(own["layer"].to_numpy(float), values, yerr=error_bars(values, low, high),
-                      capsize=2, elinewidth=0.8, **style)  # fmt: skip
-
-
 def _legend(figure: Figure, axes: np.ndarray) -> None:
-    entries: dict[str, object] = {}
-    for axis in axes:
-        handles, labels = axis.get_legend_handles_labels()
-        entries = {**dict(zip(labels, handles, strict=True)), **entries}
+    entries = legend_entries(axes[::-1])  # the models of the last panel first
     controls = {RANDOM_WEIGHTS, *BASELINE_STYLES}
     order = sorted(entries, key=lambda label: label in controls)
     figure.legend(

@@ -8,7 +8,15 @@ import numpy as np
 
 from mpprobe.models.controls import RANDOM_WEIGHTS
 from mpprobe.probes.results import Study
-from mpprobe.report.figures import FLOOR, METRIC_LABELS, error_bars, interval_text, metric_of
+from mpprobe.report.figures import (
+    FLOOR,
+    METRIC_LABELS,
+    error_bars,
+    interval_text,
+    legend_entries,
+    metric_of,
+    score_axis,
+)
 from mpprobe.report.style import BASELINE_STYLES, CONTROL_STYLES, MODEL_COLOUR, figure_style
 
 if TYPE_CHECKING:
@@ -69,10 +77,7 @@ def transfer_figure(rows: pd.DataFrame) -> Figure:
         axes = figure.subplots(len(targets), 1, squeeze=False, sharex=True)[:, 0]
         for axis, target in zip(axes, targets, strict=True):
             _panel(axis, rows[rows["target"] == target])
-        entries: dict[str, object] = {}
-        for axis in axes:
-            handles, labels = axis.get_legend_handles_labels()
-            entries |= dict(zip(labels, handles, strict=True))
+        entries = legend_entries(axes)
         figure.legend(
             entries.values(), entries.keys(), loc="outside lower center", ncols=2, frameon=False,
             title="bars: 95 % over structures; left of the line: in domain, structures held "
@@ -96,10 +101,8 @@ def _panel(axis: Axes, rows: pd.DataFrame) -> None:
                       elinewidth=0.8, linestyle="none", **_style(kind))  # fmt: skip
     inside = rows[rows["in_domain"]]["subset"].nunique()
     axis.axvline(inside - 0.5, color="0.8", linewidth=0.8, zorder=-1)
-    axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
-    axis.set_ylim(max(min(axis.dataLim.y0, -0.1), FLOOR) - 0.08, 1.05)
+    score_axis(axis, rows["metric"].iloc[0])
     axis.set_xticks(range(len(domains)), domains)
-    axis.set_ylabel(METRIC_LABELS[rows["metric"].iloc[0]])
     axis.set_title(f"{rows['target'].iloc[0]}, layer {layer}")
 
 

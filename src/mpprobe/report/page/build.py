@@ -58,7 +58,7 @@ class Entry:
     tables: list[Table]
     viewer: Viewer | None
 
-    @property
+    @cached_property
     def figures(self) -> dict[str, str]:
         """Figures as data URIs."""
         return {
