@@ -8,10 +8,10 @@ from pathlib import Path
 
 import typer
 
+from mpprobe.cli.completion import EXECUTORS
 from mpprobe.cli.console import note
 from mpprobe.errors import MPProbeError, require
 
-EXECUTORS = ("serial", "dask")
 
 # What a store has settled, so that giving it beside one would have no effect.
 _SETTLED = (
