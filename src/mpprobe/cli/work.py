@@ -12,7 +12,6 @@ from mpprobe.cli.completion import EXECUTORS
 from mpprobe.cli.console import note
 from mpprobe.errors import MPProbeError, require
 
-
 # What a store has settled, so that giving it beside one would have no effect.
 _SETTLED = (
     "structures", "label", "limit", "device", "dtype", "max_atoms", "modal", "head",
