@@ -2,6 +2,7 @@
 #   make demo   set up, and probe SevenNet-0 on the bundled structures
 #   make test   set up, and run the tests
 #   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
+#   make trust  set up, and try what can go wrong (QUICK=1: a quick look)
 #   make docs   set up, and build the documentation into build/docs
 #   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 
@@ -10,7 +11,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all bench figures docs lint data dft-check clean
+.PHONY: demo test test-all bench trust figures docs lint data dft-check clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -18,6 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps mace-torch
+	touch $@
+
+$(VENV)/.trust: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[trust]"
 	touch $@
 
 demo: $(VENV)/.installed
@@ -31,6 +36,10 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not gpu and not download"
+
+# Hours in full, most of them the mutants; PARTS="NAME ..." is some (trust/README.md).
+trust: $(VENV)/.trust
+	$(BIN)/python -m trust $(if $(QUICK),--quick) $(PARTS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
