@@ -12,6 +12,7 @@ import numpy as np
 from mpprobe.models.controls import TRAINED
 from mpprobe.report.figures import error_bars, interval_text, number, own_rows
 from mpprobe.report.files import records, write_result
+from mpprobe.report.labels import place_labels
 from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
 from mpprobe.response import METAL, SITES, Response
@@ -232,10 +233,10 @@ def response_figure(found: Response) -> Figure:
     with figure_style():
         figure = Figure(figsize=(1.2 + 3.9 * panels, 4.2), layout="constrained")
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
-        _decay_panel(axes.pop(0), found)
-        if len(_published(found)) > 1:
-            _published_panel(axes.pop(0), found)
+        _decay_panel(axes[0], found)
         figure.suptitle(f"{found.provenance['model']['name']}: response beyond the cutoff")
+        if panels > 1:
+            _published_panel(axes[1], found)
     return figure
 
 
@@ -297,8 +298,6 @@ def _published_panel(axis: Axes, found: Response) -> None:
     bars = error_bars(y, own["strength_low"], own["strength_high"])
     axis.errorbar(x, y, yerr=bars, linestyle="none", marker="o", markersize=4, capsize=2,
                   elinewidth=0.8, color=DOMAIN_COLOURS[0])  # fmt: skip
-    for name, a, b in zip(own["compound"], x, y, strict=True):
-        axis.annotate(name, (a, b), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
     axis.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
     if y.min() > 0:
         axis.set(xscale="log", yscale="log")
@@ -306,10 +305,12 @@ def _published_panel(axis: Axes, found: Response) -> None:
     axis.set_xlim(0.8 * x.min(), 1.3 * x.max())
     for each in (axis.xaxis, axis.yaxis):
         _plain_numbers(each)
-    axis.set_xlabel("published Z*²/ε∞")
-    axis.set_ylabel("Z*²/ε of the model")
+    axis.set_xlabel("published Z*²/ε∞ (e²)")
+    axis.set_ylabel("Z*²/ε of the model (e²)")
     if len(own) > 2:
         axis.set_title(f"{_correlation_text(found)}, {len(own)} compounds", fontsize="medium")
+    ends = own["strength_low"].to_numpy(), own["strength_high"].to_numpy()
+    place_labels(axis, x, y, own["compound"].tolist(), *ends)
 
 
 def _share_panel(axis: Axes, found: Response) -> None:

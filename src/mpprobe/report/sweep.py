@@ -149,7 +149,7 @@ def _shell_panel(axis: Axes, rows: pd.DataFrame) -> None:
                       color=DOMAIN_COLOURS[k - 1], label=f"shell {k}")  # fmt: skip
         axis.set_xticks(layers)
     axis.axhline(0, color="0.7", linewidth=0.8)
-    axis.set(xlabel="layer", ylabel="R² within species, mean over models of charges")
+    axis.set(xlabel="layer", ylabel="R² within species\n(mean over models of charges)")
     axis.set_title("the potential of shells (dotted: random weights)", fontsize="small")
     axis.legend(frameon=False, fontsize="x-small")
 
