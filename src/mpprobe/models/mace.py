@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -198,8 +199,9 @@ def _path(spec: ModelSpec) -> Path:
 
 def _unpickle(file: CheckpointFile) -> torch.nn.Module:
     """The whole module in the file. The caller has made sure that it may run code."""
+    content = io.BytesIO(file.content())
     try:
-        return torch.load(file.path, weights_only=False, map_location="cpu")
+        return torch.load(content, weights_only=False, map_location="cpu")
     except Exception as error:  # anything at all can go wrong inside a pickle
         raise ModelError(
             f"{file.path}: mace can't unpickle this model ({type(error).__name__}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mpprobe.models.fused import PAIRS, check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library, unscripted
+from mpprobe.models.plain import NotPlainError, plain_copy, safe_names
 from mpprobe.models.potential import Potential
 from mpprobe.models.spec import ModelSpec
 from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_trust
@@ -178,39 +180,28 @@ def _path(spec: ModelSpec) -> Path:
 
 def _read(file: CheckpointFile, trusted: bool) -> SevenNetCheckpoint:
     """Read a checkpoint without running code in it; other ones only when trusted."""
+    content = file.content()
     try:
-        content = _load_tensors_only(file)
-    except Exception as unsafe:  # torch raises UnpicklingError, RuntimeError, EOFError, ...
-        require_trust(file, trusted)
-        try:
-            content = torch.load(file.path, weights_only=False, map_location="cpu")
-        except Exception:
-            raise ModelError(f"{file.path}: a damaged SevenNet checkpoint") from unsafe
-    return _as_checkpoint(file, content)
-
-
-def _load_tensors_only(file: CheckpointFile) -> dict[str, Any]:
-    """``torch.load`` restricted to tensors, plain containers and the NumPy arrays sevenn saves."""
-    import numpy as np
-    from numpy._core import multiarray
-
-    allowed = [
-        np.ndarray,
-        np.dtype,
-        *(getattr(np.dtypes, f"{kind}DType") for kind in ("Float32", "Float64", "Int32", "Int64")),
-        # Files written under NumPy 1 name these by the old module.
-        *((f, f"numpy.{core}.multiarray.{f.__name__}")
-          for core in ("core", "_core") for f in (multiarray._reconstruct, multiarray.scalar)),
-    ]  # fmt: skip
-    with torch.serialization.safe_globals(allowed):
-        return torch.load(file.path, weights_only=True, map_location="cpu")
+        plain = plain_copy(file.path, content)
+    except NotPlainError as more:
+        require_trust(file, trusted, f" (holds {more})")
+        plain = None
+    try:
+        with torch.serialization.safe_globals([*safe_names()]):
+            held = torch.load(
+                plain or io.BytesIO(content), weights_only=plain is not None, map_location="cpu"
+            )
+    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ...
+        raise ModelError(f"{file.path}: a damaged SevenNet checkpoint") from error
+    return _as_checkpoint(file, held)
 
 
 def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetCheckpoint:
     """sevenn's own checkpoint object, filled without its unrestricted ``torch.load``."""
     from sevenn.checkpoint import SevenNetCheckpoint, _config_cp_routine
 
-    if not content.get("config") or not content.get("model_state_dict"):
+    whole = isinstance(content, dict) and content.get("config") and content.get("model_state_dict")
+    if not whole:
         raise ModelError(
             f"{file.path}: holds no configuration or no weights; give the checkpoint that "
             "sevenn's trainer wrote"

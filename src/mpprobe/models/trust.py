@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import pickletools
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpprobe.errors import ModelError, TrustError
+from mpprobe.models.archives import is_archive, record, records
 
 #: SHA-256 of checkpoints known to be what they claim: those inside the sevenn wheel.
 KNOWN_SHA256 = {
@@ -26,6 +27,11 @@ KNOWN_SHA256 = {
     "81791329b37d445f46b531578c182c41792d98c7814222c9e5dde276402225fd": "SevenNet-MF-0",
     "a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d": "SevenNet-l3i5",
 }
+
+
+#: The largest file that is looked at; it is read into memory. Released models have at most a
+#: few hundred MB.
+MOST_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,17 @@ class CheckpointFile:
     sha256: str
     imports: frozenset[str]
     strings: frozenset[str]
+
+    def content(self) -> bytes:
+        """The bytes that were looked at, so that what is loaded is what was decided about.
+
+        Raises:
+            ModelError: the file is another one by now, or is gone.
+        """
+        content = _read(self.path)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ModelError(f"{self.path}: was changed while it was being loaded; try again")
+        return content
 
     @property
     def known(self) -> bool:
@@ -65,8 +82,8 @@ def inspect(path: str | Path) -> CheckpointFile:
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint file")
     try:
-        sha256 = file_sha256(path)
-        imports, strings = _scan(_pickle_bytes(path))
+        content = _read(path)
+        imports, strings = _scan(_pickle_bytes(path, content))
     except ModelError:
         raise
     except Exception as error:  # zipfile, pickletools and the disk all raise their own
@@ -75,7 +92,26 @@ def inspect(path: str | Path) -> CheckpointFile:
             f"{path}: not a readable PyTorch checkpoint ({reason}); give the file that sevenn or "
             "mace saved"
         ) from error
-    return CheckpointFile(path, sha256, imports, strings)
+    return CheckpointFile(path, hashlib.sha256(content).hexdigest(), imports, strings)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a checkpoint.
+
+    Raises:
+        ModelError: it is larger than any, or can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MOST_BYTES:
+                raise ModelError(
+                    f"{path}: is of {size:,} bytes, and no checkpoint has more than "
+                    f"{MOST_BYTES:,}; give the file that sevenn or mace saved"
+                )
+            return file.read(size)
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def file_sha256(path: Path) -> str:
@@ -140,26 +176,11 @@ def downloaded(
     ) from cause
 
 
-def _pickle_bytes(path: Path) -> bytes:
+def _pickle_bytes(path: Path, content: bytes) -> bytes:
     """The pickle inside a checkpoint: a zip archive's data.pkl, or an old file as it is."""
-    # Not by zipfile.is_zipfile: the older format holds whole archives, and it would find the last.
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    if not zipped:
-        return path.read_bytes()
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path}: a truncated zip archive; copy or download it again")
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if any(name.endswith("/constants.pkl") for name in names):
-            raise ModelError(
-                f"{path}: a TorchScript archive; its layers can't be hooked, so give the "
-                "checkpoint it was deployed from"
-            )
-        members = [name for name in names if name.endswith("data.pkl") and name.count("/") <= 1]
-        if not members:
-            raise ModelError(f"{path}: a zip archive without a PyTorch checkpoint inside")
-        return archive.read(members[0])
+    if not is_archive(content):
+        return content
+    return record(content, records(path, content)["data.pkl"])
 
 
 def _scan(data: bytes) -> tuple[frozenset[str], frozenset[str]]:
