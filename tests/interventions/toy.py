@@ -67,6 +67,21 @@ class Toy(Potential):
         return twin
 
 
+class Layered(Toy):
+    """With a layer 0 of one scalar."""
+
+    def _tap(self, layer: int) -> Tap:
+        return Tap(
+            self.module, (lambda x: x) if layer else (lambda x: x[:, :1]), lambda x, new: new
+        )
+
+    def randomised(self, seed: int = 0) -> Layered:
+        rng = np.random.default_rng(seed)
+        twin = Layered(rng.normal(size=SCALARS), rng.normal(size=VECTORS), width=3 + rng.random())
+        twin.provenance["random_weights_seed"] = str(seed)
+        return twin
+
+
 class DescribeCharges(torch.nn.Module):
     """The potential of the other ions, and what has nothing to do with it."""
 
