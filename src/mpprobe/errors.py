@@ -75,6 +75,15 @@ def optional_packages() -> dict[str, str]:
     return dict(_INSTALL)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory, of the machine or of its accelerator."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in said or "can't allocate memory" in said)
+    )
+
+
 def require(package: str, purpose: str) -> None:
     """Raise :class:`MissingPackageError` if ``package`` can't be imported.
 

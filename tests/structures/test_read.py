@@ -1,5 +1,6 @@
 """Reading: formats, slices, globs, built-in sets, limits, and what is said when it fails."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -197,7 +198,7 @@ def test_unreadable_files_are_named_in_one_line(tmp_path, name, content):
     file.write_text(content)
     with pytest.raises(StructureError) as error:
         read(file)
-    assert str(error.value).startswith(f"{file}: ")
+    assert re.match(rf"{re.escape(str(file))}(@\d+)?: ", str(error.value))
     assert "\n" not in str(error.value)
 
 

@@ -14,6 +14,7 @@ from mpprobe.activations.manifest import (
 from mpprobe.activations.merging import merge_stores
 from mpprobe.activations.rows import Rows
 from mpprobe.activations.store import Store
+from mpprobe.activations.trial import run_through
 
 __all__ = [
     "MODEL",
@@ -31,5 +32,6 @@ __all__ = [
     "journal_beside",
     "merge_stores",
     "parse_layers",
+    "run_through",
     "stream",
 ]

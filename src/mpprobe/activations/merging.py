@@ -14,6 +14,7 @@ from mpprobe.activations.manifest import differences
 from mpprobe.activations.shards import FOLDER, SUFFIX, ShardFile
 from mpprobe.activations.store import INDEX, MANIFEST, STRUCTURES, Store, listed
 from mpprobe.errors import StoreError
+from mpprobe.structures.failures import FILE
 
 
 def merge_stores(
@@ -118,6 +119,8 @@ def _build(target: Path, part: Store, files: Sequence[ShardFile]) -> Store:
         (new / FOLDER).mkdir(parents=True)
         for name in (MANIFEST, STRUCTURES, INDEX):
             _copy(part.folder / name, new / name)
+        if (part.folder / FILE).exists():
+            _copy(part.folder / FILE, new / FILE)
         for file in files:
             _copy(file.path, new / FOLDER / file.path.name)
         flush_names(new / FOLDER)

@@ -7,14 +7,16 @@ A store is a folder named by the hash of its configuration::
       structures.jsonl         the structures, exact to the bit, with their labels
       index.parquet            one row an atom: structure, species, labels, shard
       shards/00000.safetensors features of consecutive structures, a tensor a kind and layer
+      failures.csv             what `mpprobe extract --on-error skip` has left out, if anything
 
-Every byte in it follows from the configuration (on a CPU, with the same number of threads), and
-every file is written beside its place and renamed. So a run that is killed at any moment and
-started again ends in the same store as one that is left alone.
+Every byte of all but the last follows from the configuration (on a CPU, with the same number of
+threads), and every file is written beside its place and renamed. So a run that is killed at any
+moment and started again ends in the same store as one that is left alone.
 """
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -44,6 +46,7 @@ from mpprobe.activations.stored_frames import encode_frames, read_frames
 from mpprobe.errors import StoreError
 from mpprobe.models.potential import Layer, Potential
 from mpprobe.structures import Frame, as_frames
+from mpprobe.structures.failures import FILE
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -174,6 +177,15 @@ class Store:
     @cached_property
     def rows(self) -> Rows:
         return Rows.of(self.frames)
+
+    @property
+    def n_left_out(self) -> int:
+        """Structures that the extraction was given and left out, as its failures.csv lists them."""
+        try:
+            with (self.folder / FILE).open(encoding="utf-8", newline="") as file:
+                return max(sum(1 for _ in csv.reader(file)) - 1, 0)
+        except FileNotFoundError:
+            return 0
 
     def file(self, number: int) -> ShardFile:
         """The file of a shard, there or not."""

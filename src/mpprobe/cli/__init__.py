@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 #: Exit codes, as documented in the README.
-DONE, UNEXPECTED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, UNEXPECTED, USAGE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 4, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``mpprobe`` and exit: 0 done, 1 unexpected, 2 bad input, 3 a package is missing,
-    130 interrupted."""  # fmt: skip
+    4 done without some of the structures, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -30,6 +30,8 @@ CRYSTALS = (
 )  # fmt: skip
 ATTRIBUTED = ("edges", "layers", "graph")
 EXECUTORS = ("serial", "dask")
+#: What is done about a structure that can't be used.
+ON_ERROR = ("stop", "skip")
 
 
 def choice(*names: str) -> Callable[[], list[str]]:

@@ -32,21 +32,21 @@ def show(results: dict[str, Any], tables: Iterable, legend: str, as_json: bool) 
     """Results on stdout: all of them as JSON, or the tables, how to read them, the readings.
 
     Args:
-        results: plain data, with ``readings`` a list of lines.
+        results: plain data, with ``readings`` a list of lines, and ``provenance``.
         tables: what Rich can print.
         legend: one paragraph.
         as_json: which of the two.
     """
-    if as_json:
-        from mpprobe.report.files import json_text
+    from mpprobe.report.files import json_text, left_out_lines
 
+    if as_json:
         print(json_text(results))
         return
     console = stdout()
     for table in tables:
         console.print(table)
     console.print(legend, style="dim")
-    for line in results["readings"]:
+    for line in [*left_out_lines(results["provenance"]), *results["readings"]]:
         console.print(f"• {line}", soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,7 @@ def erase(
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
+    on_error: options.OnError = "stop",
     forces: options.Forces = "forces",
     draws: Annotated[
         int, typer.Option(min=20, help="Random subspaces that the effect is compared with.")
@@ -58,7 +60,7 @@ def erase(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
     show_progress: options.ShowProgress = None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Erase what a linear map reads of a target, and see what the forces lose.
 
     Several layers are erased together. The effect stands beside that of random subspaces of the
@@ -69,34 +71,39 @@ def erase(
 
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import Settings, load, read
-    from mpprobe.cli.loading import unfinished, with_forces
+    from mpprobe import Settings, load
+    from mpprobe.cli.given import Given
+    from mpprobe.cli.loading import unfinished
     from mpprobe.interventions import make_erasing
 
-    frames = with_forces(
-        read(structures, labels=options.parse_labels(label), limit=limit, seed=seed), forces
-    )
+    given = Given(on_error)
+    frames = given.with_forces(given.read(structures, label, limit, seed), forces)
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
-    plan = make_erasing(
-        potential, frames, layers=layer, target=target, part=part, draws=draws,
+    make = partial(
+        make_erasing, potential, layers=layer, target=target, part=part, draws=draws,
         random_weights=random_weights,
         settings=Settings(folds, resamples, seed, tuple(in_domain)),
     )  # fmt: skip
+    plan = make(given.usable(frames, potential, targets=[target]))
     note(_summary(plan), quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
-        return
+        return given.close(written=False, quiet=quiet)
+    plan = given.tried(plan, make, potential, layers="all", forces=True,
+                       random_weights=random_weights, seed=seed, max_atoms=max_atoms)  # fmt: skip
     from mpprobe.report.erasing import LEGEND, erasing_results, erasing_tables, write_erasing
 
     with unfinished(output, plan, quiet) as journal:
         with progress(show_progress, quiet) as report:
             found = plan.run(max_atoms=max_atoms, progress=report, journal=journal)
+        given.mark(found.provenance)
         show(erasing_results(found), erasing_tables(found, by_domain=verbose), LEGEND, as_json)
         files = write_erasing(
             found, output, overwrite=overwrite, configuration=options.effective_config(context)
         )
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+    return given.close()
 
 
 def _summary(plan) -> str:

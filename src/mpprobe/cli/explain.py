@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def explain(
     structures: options.Structures = ["dft"],  # noqa: B006
     label: options.Labels = None,
     limit: options.Limit = None,
+    on_error: options.OnError = "stop",
     forces: options.Forces = "forces",
     draws: Annotated[
         int, typer.Option(min=20, help="Random subspaces that each erasure is compared with.")
@@ -48,7 +50,7 @@ def explain(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     show_progress: options.ShowProgress = None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Ask whether what a model encodes explains where its forces fail.
 
     Errors of decoded quantities beside force errors, in domain and out of it, against the distance
@@ -59,23 +61,27 @@ def explain(
 
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import Settings, load, read
-    from mpprobe.cli.loading import comparison, unfinished, with_forces
+    from mpprobe import Settings, load
+    from mpprobe.cli.given import Given
+    from mpprobe.cli.loading import comparison, unfinished
     from mpprobe.explain import make_explaining
 
-    frames = with_forces(
-        read(structures, labels=options.parse_labels(label), limit=limit, seed=seed), forces
-    )
+    given = Given(on_error)
+    frames = given.read(structures, label, limit, seed)
+    frames = given.with_forces(frames, forces, needed=True)
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
-    plan = make_explaining(
-        potential, frames, targets=target, draws=draws,
+    make = partial(
+        make_explaining, potential, targets=target, draws=draws,
         settings=Settings(folds, resamples, seed, tuple(in_domain)),
     )  # fmt: skip
-    note(comparison([potential], frames), quiet)
+    plan = make(given.usable(frames, potential, targets=target))
+    note(comparison([potential], plan.frames), quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
-        return
+        return given.close(written=False, quiet=quiet)
+    plan = given.tried(plan, make, potential, layers="all", forces=True, seed=seed,
+                       max_atoms=max_atoms)  # fmt: skip
     from mpprobe.report.explaining import (
         LEGEND,
         explained_results,
@@ -86,8 +92,10 @@ def explain(
     with unfinished(output, plan, quiet) as journal:
         with progress(show_progress, quiet) as report:
             found = plan.run(max_atoms=max_atoms, progress=report, journal=journal)
+        given.mark(found.provenance)
         show(explained_results(found), explained_tables(found), LEGEND, as_json)
         files = write_explained(
             found, output, overwrite=overwrite, configuration=options.effective_config(context)
         )
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+    return given.close()

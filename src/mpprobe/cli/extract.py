@@ -20,6 +20,7 @@ def extract(
     structures: options.Structures = ["ionic"],  # noqa: B006
     label: options.Labels = None,
     limit: options.Limit = None,
+    on_error: options.OnError = "stop",
     dtype_store: Annotated[
         str, typer.Option(metavar="DTYPE", help="float32, or float16 for half the space.")
     ] = "float32",
@@ -57,7 +58,7 @@ def extract(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     show_progress: options.ShowProgress = None,
-) -> None:
+) -> int:
     """Extract node features into a store on disk, for `mpprobe probe --store`.
 
     The store is a folder inside --output, named by the model and a hash of all that decides its
@@ -67,12 +68,17 @@ def extract(
 
     choose_executor(executor, scheduler, workers)
     task = find_task(n_shards, shard_index)
-    from mpprobe import Store, load, read
+    from mpprobe import Store, load
     from mpprobe.activations import configure
+    from mpprobe.cli.given import Given
 
-    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    given = Given(on_error)
+    frames = given.read(structures, label, limit, seed)
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
+    # Decided from the structures and the model's elements and cutoff alone, so that every task and
+    # every later run leaves out the same and comes to the same store.
+    frames = given.usable(frames, potential)
     configuration = configure(
         potential, frames, layer, dtype_store=dtype_store, max_atoms=max_atoms,
         random_weights=random_weights, seed=seed,
@@ -81,8 +87,9 @@ def extract(
     share = _share(configuration.plan(), task, quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
-        return
+        return given.close(written=False, quiet=quiet)
     store = Store.begin(output, configuration, frames)
+    given.list_in(store.folder)
     with (
         chosen_executor(executor, scheduler, workers, output, quiet) as workplace,
         progress(show_progress, quiet) as report,
@@ -93,6 +100,7 @@ def extract(
         else:
             store.extract(potential, share, progress=count, notify=lambda line: note(line, quiet))
     _print(store, as_json)
+    return given.close()
 
 
 def _share(shards, task, quiet: bool) -> Sequence[int]:
@@ -131,7 +139,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _print(store, as_json: bool) -> None:
+def _print(store, as_json: bool) -> int:
     """Where the store is, and how far it has come."""
     total, missing = len(store.shards), store.missing()
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def ood(
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
+    on_error: options.OnError = "stop",
     forces: options.Forces = "forces",
     energy: Annotated[
         str, typer.Option(metavar="NAME", help="Info key of the reference energy (eV).")
@@ -38,7 +40,7 @@ def ood(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     show_progress: options.ShowProgress = None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Compare forces and energies with reference data, domain by domain, models side by side.
 
     The structures must carry reference forces, as the built-in set dft does.
@@ -47,25 +49,31 @@ def ood(
 
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import read
+    from mpprobe.activations import run_through
+    from mpprobe.cli.given import Given
     from mpprobe.cli.loading import comparison, load_models
     from mpprobe.explain import by_domain, force_errors, reference_of
 
-    frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    given = Given(on_error)
+    frames = given.with_reference(given.read(structures, label, limit, seed), forces, energy)
     for frame in frames:
         reference_of(frame, forces, energy)
     potentials = load_models(
         model, frames, quiet, device=device, dtype=dtype, modal=modal, head=head,
         trust_checkpoint=trust_checkpoint, fast=fast,
     )  # fmt: skip
+    frames = given.usable(frames, *potentials)
     note(comparison(potentials, frames), quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
-        return
+        return given.close(written=False, quiet=quiet)
+    trial = partial(run_through, potentials, forces=True, max_atoms=max_atoms)
+    frames = given.runnable(frames, trial)
     with progress(show_progress, quiet) as report:
         errors = force_errors(
             potentials, frames, forces=forces, energy=energy, max_atoms=max_atoms, progress=report
         )
+    given.mark(errors.provenance)
     summary = by_domain(errors, n_resamples=resamples, seed=seed)
     from mpprobe.report.domains import LEGEND, domain_results, domain_table, write_force_errors
 
@@ -76,3 +84,4 @@ def ood(
         configuration=options.effective_config(context),
     )  # fmt: skip
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+    return given.close()

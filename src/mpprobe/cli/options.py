@@ -264,6 +264,15 @@ Forces = Annotated[
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many structures, spread over domains.")
 ]
+OnError = Annotated[
+    str,
+    typer.Option(
+        "--on-error", metavar="stop|skip",
+        help="What a structure that can't be used does: stop everything, or be left out and "
+        "listed in failures.csv (exit code 4).",
+        autocompletion=completion.choice(*completion.ON_ERROR),
+    ),
+]  # fmt: skip
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check the input, say what would be done, and stop.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,7 @@ def probe(
     structures: options.Structures = ["ionic"],  # noqa: B006
     label: options.Labels = None,
     limit: options.Limit = None,
+    on_error: options.OnError = "stop",
     folds: options.Folds = 5,
     resamples: options.Resamples = 1000,
     in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
@@ -66,7 +68,7 @@ def probe(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
     show_progress: options.ShowProgress = None,
-) -> None:
+) -> int:
     """Probe the node features of a potential for charges, potentials or fields.
 
     Each layer's score is printed beside its controls: the same architecture with random weights,
@@ -81,35 +83,36 @@ def probe(
         check_output(output, overwrite)
     if page:
         require("chemiscope", "--report")
-    from mpprobe import Settings, Store, load, make_plan, read
+    from mpprobe import Settings, Store, load, make_plan
+    from mpprobe.cli.given import Given
 
+    given, frames = Given(on_error), None
     if store is None:
-        frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
-        given = (
-            load(model, device=device, dtype=dtype, modal=modal, head=head,
-                 trust_checkpoint=trust_checkpoint, fast=fast),
-            frames,
-        )  # fmt: skip
+        frames = given.read(structures, label, limit, seed)
+        source = load(model, device=device, dtype=dtype, modal=modal, head=head,
+                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
+        frames = given.usable(frames, source, targets=target)
     else:
-        given = (Store.open(store),)
-    plan = make_plan(
-        *given,
-        layers=layer,
-        targets=target,
-        splits=split,
+        source = Store.open(store)
+    make = partial(
+        make_plan, source, layers=layer, targets=target, splits=split,
         settings=Settings(folds, resamples, seed, tuple(in_domain)),
-    )
+    )  # fmt: skip
+    plan = make(frames)
     note(_summary(plan), quiet)
     for line in _stored(plan):
         note(line, quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
-        return
+        return given.close(written=False, quiet=quiet)
+    if store is None:
+        plan = given.tried(plan, make, source, layers=layer, seed=seed, max_atoms=max_atoms)
     with (
         chosen_executor(executor, scheduler, workers, output, quiet) as workplace,
         progress(show_progress, quiet) as report,
     ):
         study = plan.run(max_atoms=max_atoms, progress=report, **workplace)
+    given.mark(study.provenance)
     from mpprobe.report.files import results, write_study
     from mpprobe.report.terminal import LEGEND, study_tables
 
@@ -123,6 +126,7 @@ def probe(
 
         files.append(write_report([output], output / "report.html"))
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+    return given.close()
 
 
 def _summary(plan) -> str:
@@ -142,6 +146,11 @@ def _stored(plan) -> Iterator[str]:
         return
     dtype = plan.store.configuration.dtype_store
     rounded = ", rounded to about three digits" if dtype == "float16" else ""
+    if plan.store.n_left_out:
+        yield (
+            f"{plan.store.n_left_out} structures were left out when the store was made, listed in "
+            f"{plan.store.folder / 'failures.csv'}"
+        )
     yield f"features from {plan.store.folder}, stored as {dtype}{rounded}"
     if len(plan.store.kinds) == 1 and "random_weights_seed" not in plan.model.provenance:
         yield "the store has no features of random weights: that control is absent from the tables"

@@ -79,11 +79,16 @@ class Record:
         self.steps[step.name] = {**about, "finished": None, "seconds": None}
         self._write()
 
-    def finish(self, step: Step, seconds: float) -> None:
-        """Keep that the step is done, and how long it took."""
+    def code(self, step: Step) -> int:
+        """The exit code with which the step was done: also whether structures were left out."""
+        return self.steps.get(step.name, {}).get("code", 0)
+
+    def finish(self, step: Step, seconds: float, code: int = 0) -> None:
+        """Keep that the step is done, how long it took, and its exit code."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         # The time alone is the same for two runs within a second.
-        self.steps[step.name] |= {"finished": f"{now} {time.time_ns()}", "seconds": seconds}
+        about = {"finished": f"{now} {time.time_ns()}", "seconds": seconds, "code": code}
+        self.steps[step.name] |= about
         self._write()
 
     def _write(self) -> None:

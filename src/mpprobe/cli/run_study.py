@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mpprobe.cli import options
+from mpprobe.cli import DONE, LEFT_OUT, options
 from mpprobe.cli.console import note, stdout
 
 
@@ -51,7 +51,7 @@ def run_study(
         if why and not _waits(step, plan):
             step.check()
     if dry_run:
-        _show(plan, as_json, {})
+        _show(plan, record, as_json, {})
         note("dry run: the input is fine; nothing was computed or written", quiet)
         return 0
     flags = ["--quiet"] * quiet + ["--debug"] * debug
@@ -59,9 +59,16 @@ def run_study(
     with alone(found.folder, found.folder), _silent(as_json):
         code, seconds = _run(plan, record, overwrite, flags, quiet)
     if as_json:
-        _show(plan, as_json, seconds)
-    if code == 0:
+        _show(plan, record, as_json, seconds)
+    if code == DONE:
         note(f"the study is done: {found.folder}", quiet)
+    if code == LEFT_OUT:
+        lacking = [step.name for step, _ in plan if record.code(step) == LEFT_OUT]
+        note(
+            f"the study is done: {found.folder}; structures were left out of "
+            f"{', '.join(lacking)}, listed in failures.csv of each",
+            quiet=False,
+        )
     return code
 
 
@@ -85,12 +92,13 @@ def _waits(step, plan) -> bool:
 
 
 def _run(plan, record, overwrite: bool, flags: list[str], quiet: bool) -> tuple[int, dict]:
-    """The exit code of the last step, and the seconds that each one took."""
+    """The exit code of the study, and the seconds that each step took."""
     seconds: dict[str, float] = {}
     for number, (step, why) in enumerate(plan, 1):
         head = f"[{number}/{len(plan)}] {step.name}"
         if not why:
-            note(f"{head}: done before, in {step.output}", quiet)
+            lacking = ", without some structures" * (record.code(step) == LEFT_OUT)
+            note(f"{head}: done before{lacking}, in {step.output}", quiet)
             continue
         note(f"{head} ({why}): mpprobe {' '.join(step.words)} → {step.output}", quiet)
         ours = overwrite or step.name in record.steps
@@ -98,11 +106,11 @@ def _run(plan, record, overwrite: bool, flags: list[str], quiet: bool) -> tuple[
         record.begin(step)
         began = time.monotonic()
         code = step.run(*flags, *["--overwrite"] * ours)
-        if code:
+        if code not in (DONE, LEFT_OUT):
             return code, seconds
         seconds[step.name] = time.monotonic() - began
-        record.finish(step, seconds[step.name])
-    return 0, seconds
+        record.finish(step, seconds[step.name], code)
+    return max(record.code(step) for step, _ in plan), seconds
 
 
 def _make_room(step, record) -> None:
@@ -124,7 +132,7 @@ def _silent(as_json: bool) -> contextlib.AbstractContextManager:
     return contextlib.redirect_stdout(io.StringIO()) if as_json else contextlib.nullcontext()
 
 
-def _show(plan, as_json: bool, seconds: dict[str, float]) -> None:
+def _show(plan, record, as_json: bool, seconds: dict[str, float]) -> None:
     """The plan, or with ``as_json`` also what was done of it."""
     rows = [
         {
@@ -133,6 +141,7 @@ def _show(plan, as_json: bool, seconds: dict[str, float]) -> None:
             "output": str(step.output),
             "to_do": why,
             "seconds": seconds.get(step.name),
+            "left_out": record.code(step) == LEFT_OUT,
         }
         for step, why in plan
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ def steer(
     structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
     label: options.Labels = None,
     limit: options.Limit = None,
+    on_error: options.OnError = "stop",
     forces: options.Forces = "forces",
     dose: Annotated[
         list[float],
@@ -74,7 +76,7 @@ def steer(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     show_progress: options.ShowProgress = None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Move node features along a probe's direction, and see whether forces follow as with charges.
 
     What the probe reads of every atom, less its mean, is amplified. The effect stands beside that
@@ -84,27 +86,30 @@ def steer(
 
     if not dry_run:
         check_output(output, overwrite)
-    from mpprobe import Settings, load, read
-    from mpprobe.cli.loading import with_forces
+    from mpprobe import Settings, load
+    from mpprobe.cli.given import Given
     from mpprobe.interventions import make_steering
 
-    frames = with_forces(
-        read(structures, labels=options.parse_labels(label), limit=limit, seed=seed), forces
-    )
+    given = Given(on_error)
+    frames = given.with_forces(given.read(structures, label, limit, seed), forces)
     potential = load(model, device=device, dtype=dtype, modal=modal, head=head,
                      trust_checkpoint=trust_checkpoint, fast=fast)  # fmt: skip
-    plan = make_steering(
-        potential, frames, layer=layer, target=target, part=part, doses=dose, delta=delta,
+    make = partial(
+        make_steering, potential, layer=layer, target=target, part=part, doses=dose, delta=delta,
         draws=draws,
         random_weights=random_weights,
         settings=Settings(n_resamples=resamples, seed=seed, in_domain=tuple(in_domain)),
     )  # fmt: skip
+    plan = make(given.usable(frames, potential, targets=[target]))
     note(_summary(plan), quiet)
     if dry_run:
         note("dry run: the input is fine; nothing was computed or written", quiet)
-        return
+        return given.close(written=False, quiet=quiet)
+    plan = given.tried(plan, make, potential, layers="all", forces=True,
+                       random_weights=random_weights, seed=seed, max_atoms=max_atoms)  # fmt: skip
     with progress(show_progress, quiet) as report:
         found = plan.run(max_atoms=max_atoms, progress=report)
+    given.mark(found.provenance)
     from mpprobe.report.steering import LEGEND, steering_results, steering_tables, write_steered
 
     show(steering_results(found), steering_tables(found), LEGEND, as_json)
@@ -113,6 +118,7 @@ def steer(
         found, output, overwrite=overwrite, configuration=options.effective_config(context)
     )
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
+    return given.close()
 
 
 def _summary(plan) -> str:

@@ -15,7 +15,7 @@ from mpprobe.errors import MPProbeError, require
 # What a store has settled, so that giving it beside one would have no effect.
 _SETTLED = (
     "structures", "label", "limit", "device", "dtype", "max_atoms", "modal", "head",
-    "trust_checkpoint", "fast",
+    "trust_checkpoint", "fast", "on_error",
 )  # fmt: skip
 
 

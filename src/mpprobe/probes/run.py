@@ -260,4 +260,5 @@ def _about_store(store: Store) -> dict:
         "random_weights_seed": configuration.random_weights_seed,
         "max_atoms": configuration.max_atoms,
         "versions": configuration.versions,
+        "n_left_out": store.n_left_out,
     }

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mpprobe.probes.results import Study
 from mpprobe.report.figures import layer_profile, parity, save
 from mpprobe.report.readings import readings
 from mpprobe.structures import write_extxyz
+from mpprobe.structures.failures import FILE
 from mpprobe.structures.write import column_name
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def write_result(
 
     def write(part: Path) -> None:
         write_json(part / "results.json", results)
+        _write_left_out(part, results["provenance"])
         for name, table in tables.items():
             write_table(part / f"{name}.csv", table)
         for name, figure in figures.items():
@@ -172,6 +174,7 @@ def write_result(
 
 def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     write_json(folder / "results.json", results(study))
+    _write_left_out(folder, study.provenance)
     write_table(folder / "scores.csv", study.scores)
     write_table(folder / "differences.csv", study.differences)
     if configuration is not None:
@@ -200,6 +203,28 @@ def _arrays(study: Study) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
             yield f"{target}_{split}_layer_{layer}", about, values
     for layer in sorted(study.maps.keys() & set(study.layers)):
         yield f"map_layer_{layer}", {"kind": "map", "layer": layer}, study.maps[layer]
+
+
+def _write_left_out(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """``failures.csv``, if structures were left out."""
+    failures = provenance.get("left_out", {}).get("failures")
+    if failures:
+        write_failures(folder / FILE, failures)
+
+
+def write_failures(path: Path, failures: Sequence[Mapping[str, str]]) -> None:
+    """The structures that were left out as CSV: source, stage, error and advice of each."""
+    import pandas as pd
+
+    write_table(path, pd.DataFrame(failures))
+
+
+def left_out_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """What the reader of a result must know of structures left out: a line, or none."""
+    held = provenance.get("left_out", {})
+    if not held.get("left_out"):
+        return []
+    return [f"{held['left_out']} of {held['given']} structures were left out: see {FILE}"]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

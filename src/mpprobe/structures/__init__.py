@@ -2,12 +2,14 @@
 
 from mpprobe.structures.builtin import BuiltinSet, builtin_sets
 from mpprobe.structures.check import Problem, check, find_problems
+from mpprobe.structures.failures import Failure, usable
 from mpprobe.structures.frame import Frame, as_frames
 from mpprobe.structures.read import read, read_file, stratified
 from mpprobe.structures.write import write_extxyz
 
 __all__ = [
     "BuiltinSet",
+    "Failure",
     "Frame",
     "Problem",
     "as_frames",
@@ -17,5 +19,6 @@ __all__ = [
     "read",
     "read_file",
     "stratified",
+    "usable",
     "write_extxyz",
 ]

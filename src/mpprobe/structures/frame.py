@@ -73,14 +73,23 @@ class Frame:
                 raise StructureError(
                     f"{source}: no info key {key!r} to take the {label} from; there are {held}"
                 )
-        compound, own_domain, group = (atoms.info.get(labels.get(k, k)) for k in LABELS)
+        compound, own_domain, group = (_label(atoms.info.get(labels.get(k, k))) for k in LABELS)
         return cls(
             atoms=atoms,
             source=source,
-            compound=str(compound or conventional_formula(atoms)),
-            domain=str(own_domain or domain),
-            group=str(group or source),
+            compound=compound or conventional_formula(atoms),
+            domain=own_domain or domain,
+            group=group or source,
         )
+
+
+def _label(value: object) -> str:
+    """What ``info`` holds, as it stands in the file: ``0`` and ``1 2`` are labels too."""
+    if value is None:
+        return ""
+    if isinstance(value, np.ndarray):
+        value = " ".join(map(str, value.ravel().tolist()))
+    return " ".join(str(value).split())
 
 
 # Formulas name the non-metals in this order, after all metals (customary; IUPAC's of 1990).

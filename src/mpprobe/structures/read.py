@@ -14,6 +14,8 @@ from ase import Atoms
 
 from mpprobe.errors import StructureError
 from mpprobe.structures.builtin import BuiltinSet, builtin_sets
+from mpprobe.structures.failures import Failure
+from mpprobe.structures.files import left_out, load
 from mpprobe.structures.frame import LABELS, Frame
 from mpprobe.structures.public import check_units, public_labels
 
@@ -25,6 +27,7 @@ def read(
     domains: str | Sequence[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
+    failures: list[Failure] | None = None,
 ) -> list[Frame]:
     """Frames from files and built-in sets, in the order given.
 
@@ -39,6 +42,8 @@ def read(
         domains: keep only frames of these domains.
         limit: keep at most so many frames, chosen by :func:`stratified`.
         seed: seed of that choice.
+        failures: what can't be read, a frame or all of a file, is left out and added to this list
+            with the reason; None to raise at the first.
 
     Returns:
         Frames whose ``source`` is ``file@index``, the index counted in the whole file; labels are
@@ -47,7 +52,8 @@ def read(
 
     Raises:
         StructureError: nothing matches, a file can't be read or says it is in other units, a slice
-            is malformed or empty, or no frame is left.
+            is malformed or empty, or no frame is left. The message names the file, and the frame
+            where that can be told.
     """
     specs = [specs] if isinstance(specs, (str, Path)) else list(specs)
     unknown = sorted(set(labels or {}) - set(LABELS))
@@ -55,7 +61,9 @@ def read(
         raise StructureError(
             f"label {unknown[0]!r}: structures are labelled by {', '.join(LABELS)}"
         )
-    frames = [frame for spec in specs for frame in _read_spec(spec, labels)]
+    frames = [frame for spec in specs for frame in _read_spec(spec, labels, failures)]
+    if failures and not frames:
+        raise StructureError(f"none of the structures can be read; the first: {failures[0]}")
     if not frames:
         raise StructureError("no structures given; name a file, a glob or a built-in set")
     if domains is not None:
@@ -108,15 +116,17 @@ def read_file(path: str | Path) -> list[Frame]:
     Raises:
         StructureError: it can't be read.
     """
-    return _read_file(str(path), slice(None), None)
+    return _read_file(str(path), slice(None), None, None)
 
 
-def _read_spec(spec: str | Path, labels: Mapping[str, str] | None) -> list[Frame]:
+def _read_spec(
+    spec: str | Path, labels: Mapping[str, str] | None, failures: list[Failure] | None
+) -> list[Frame]:
     name, _, part = str(spec).partition(":")
     if isinstance(spec, str) and name in builtin_sets():
         return _read_builtin(builtin_sets()[name], part or "default")
     pattern, index = _split_index(str(Path(spec).expanduser()))
-    return [frame for path in _matches(pattern) for frame in _read_file(path, index, labels)]
+    return [f for path in _matches(pattern) for f in _read_file(path, index, labels, failures)]
 
 
 def _read_builtin(chosen: BuiltinSet, part: str) -> list[Frame]:
@@ -128,50 +138,40 @@ def _read_builtin(chosen: BuiltinSet, part: str) -> list[Frame]:
                 f"{chosen.name}:{part}: the set has no part {p!r}{_did_you_mean(p, choices)}; "
                 f"there are {', '.join(choices)}"
             )
-    frames = [Frame.from_atoms(a, f"{chosen.name}@{i}") for i, a in _load(chosen.path, slice(None))]
+    frames = [
+        Frame.from_atoms(atoms, f"{chosen.name}@{i}")
+        for i, atoms in load(str(chosen.path), slice(None))
+    ]
     return [f for f in frames if {"all", f.domain, f.atoms.info["split_part"]} & set(parts)]
 
 
-def _read_file(path: str, index: int | slice, labels: Mapping[str, str] | None) -> list[Frame]:
+def _read_file(
+    path: str,
+    index: int | slice,
+    labels: Mapping[str, str] | None,
+    failures: list[Failure] | None,
+) -> list[Frame]:
     domain = Path(path).name.partition(".")[0] or "unlabelled"
+    before = len(failures or ())
     frames = []
-    for i, atoms in _load(path, index):
-        frame = Frame.from_atoms(atoms, f"{path}@{i}", domain=domain, labels=labels)
-        check_units(frame)
-        known = {k: v for k, v in public_labels(frame).items() if k not in (labels or {})}
-        frames.append(replace(frame, **known))
-    if not frames:
-        wanted = "" if index == slice(None) else " in that slice"
-        raise StructureError(f"{path}: no structures{wanted}; check the file and the part after @")
+    with left_out(path, failures):
+        for i, atoms in load(path, index, failures):
+            source = f"{path}@{i}"
+            with left_out(source, failures):
+                frames.append(_labelled(atoms, source, domain, labels))
+        if not frames and len(failures or ()) == before:
+            wanted = "" if index == slice(None) else " in that slice"
+            raise StructureError(
+                f"{path}: no structures{wanted}; check the file and the part after @"
+            )
     return frames
 
 
-def _load(path: str | Path, index: int | slice) -> list[tuple[int, Atoms]]:
-    """The chosen frames of a file, each with its index in the whole file."""
-    import ase.io
-
-    # Frames behind the last one wanted needn't be read, but indices from the end need them all.
-    start, stop = (index.start, index.stop) if isinstance(index, slice) else (index, index + 1)
-    backwards = isinstance(index, slice) and (index.step or 1) < 0
-    whole = backwards or stop is None or stop < 0 or (start or 0) < 0
-    try:
-        images = ase.io.read(
-            path, index=slice(None if whole else stop), do_not_split_by_at_sign=True
-        )
-    except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise StructureError(
-            f"{path}: can't be read as structures ({reason}); "
-            "give a file in a format ASE knows, such as extended XYZ, CIF or POSCAR"
-        ) from error
-    numbered = list(enumerate(images))
-    if isinstance(index, slice):
-        return numbered[index]
-    if not -len(images) <= index < len(images):
-        raise StructureError(
-            f"{path}@{index}: there is no such frame; the file holds {len(images)}, counted from 0"
-        )
-    return [numbered[index]]
+def _labelled(atoms: Atoms, source: str, domain: str, labels: Mapping[str, str] | None) -> Frame:
+    frame = Frame.from_atoms(atoms, source, domain=domain, labels=labels)
+    check_units(frame)
+    known = {k: v for k, v in public_labels(frame).items() if k not in (labels or {})}
+    return replace(frame, **known)
 
 
 def _split_index(text: str) -> tuple[str, int | slice]:

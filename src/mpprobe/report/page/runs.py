@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpprobe.errors import ReportError
+from mpprobe.report.files import left_out_lines
 from mpprobe.structures import Frame, read_file
 from mpprobe.structures.write import LABELS, PREFIX
 
@@ -69,7 +70,9 @@ def read_run(folder: str | Path) -> Run:
             folder=folder,
             name=folder.resolve().name,
             command=str(results["command"]),
-            readings=[str(line) for line in results["readings"]],
+            readings=[
+                str(line) for line in [*left_out_lines(results["provenance"]), *results["readings"]]
+            ],
             models=_models(results["provenance"]),
             results=results,
             tables={file.stem: _table(file) for file in sorted(folder.glob("*.csv"))},
