@@ -39,7 +39,10 @@ MACE_FILES = {
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: ``MPPROBE_CACHE_DIR``, or mpprobe in the user's cache."""
+    """Where compiled kernels and SHA-256 of downloaded models are kept.
+
+    It is ``MPPROBE_CACHE_DIR``, or mpprobe in the user's cache.
+    """
     own = os.environ.get("MPPROBE_CACHE_DIR")
     shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(own) if own else Path(shared) / "mpprobe"
@@ -49,16 +52,16 @@ def cache_folders() -> dict[str, Path]:
     """What is kept for later, and where: compiled kernels, and models that were downloaded."""
     return {
         "compiled kernels": cache_folder(),
-        "models of sevenn": _sevennet_cache(),
-        "models of mace": _mace_cache(),
+        "models of sevenn": sevennet_cache(),
+        "models of mace": mace_cache(),
     }
 
 
-def _sevennet_cache() -> Path:
+def sevennet_cache() -> Path:
     return Path("~/.cache/sevennet").expanduser()
 
 
-def _mace_cache() -> Path:
+def mace_cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/").expanduser() / ".cache"
     return Path(home) / "mace"
 
@@ -71,7 +74,7 @@ def locate_sevennet(upstream: str) -> Path | None:
     file = SEVENN_FILES[upstream]
     roots = (
         Path(package.origin).parent / "pretrained_potentials",
-        _sevennet_cache(),
+        sevennet_cache(),
     )
     return next((root / file for root in roots if (root / file).is_file()), None)
 
@@ -81,10 +84,19 @@ def locate_mace(upstream: str) -> Path | None:
     if importlib.util.find_spec("mace") is None:
         return None
     file = MACE_FILES[upstream]
-    # mace strips everything but letters, digits and _ from the names of most files it keeps.
-    stripped = "".join(c for c in file if c.isalnum() or c == "_")
-    candidates = (_mace_cache() / name for name in (stripped, file))
+    candidates = (mace_cache() / name for name in (_stripped(file), file))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def mace_cached_name(upstream: str) -> str:
+    """The name under which mace looks for a model in its cache."""
+    file = MACE_FILES[upstream]
+    return file if upstream.startswith("off23-") else _stripped(file)
+
+
+def _stripped(file: str) -> str:
+    """mace strips everything but letters, digits and _ from the names of most files it keeps."""
+    return "".join(c for c in file if c.isalnum() or c == "_")
 
 
 def _sevennet(name: str, upstream: str, training_set: str, source: str, **known) -> ModelSpec:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpprobe.errors import ModelError, require
-from mpprobe.models.families import is_mace, locate_mace
+from mpprobe.models.downloads import check_first, fetch
+from mpprobe.models.families import is_mace, locate_mace, mace_cache, mace_cached_name
 from mpprobe.models.fused import check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
 from mpprobe.models.options import quiet_library
 from mpprobe.models.potential import Potential
 from mpprobe.models.spec import ModelSpec
-from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_trust
+from mpprobe.models.trust import CheckpointFile, inspect, require_trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,6 +150,7 @@ def load(
     if isinstance(source, ModelSpec):
         with _mace_imported():
             file, origin = inspect(_path(source)), f" ({source.source})"
+        check_first(source.name, file)
     require_trust(file, trust_checkpoint, origin)
     with _mace_imported():
         module = _unpickle(file)
@@ -181,19 +183,20 @@ def _mace_imported() -> Iterator[None]:
 
 
 def _path(spec: ModelSpec) -> Path:
-    """The named model's file; mace downloads it if it isn't in its cache."""
+    """The named model's file, downloaded to where mace itself keeps it if it isn't there."""
     from mace.calculators import foundations_models as foundations
 
     path = locate_mace(spec.upstream)
     if path is not None:
         return path
     size = spec.upstream.removeprefix("off23-")
-    url = foundations.mace_off_urls[size] if size != spec.upstream else spec.upstream
-    return downloaded(
-        lambda: foundations.download_mace_mp_checkpoint(url),
-        recognises=is_mace,
-        locate=lambda: locate_mace(spec.upstream),
+    organic = size != spec.upstream
+    return fetch(
+        foundations.mace_off_urls[size] if organic else foundations.mace_mp_urls[spec.upstream],
+        [mace_cache() / mace_cached_name(spec.upstream)],
         name=spec.name,
+        recognises=is_mace,
+        licence=spec.licence,
     )
 
 

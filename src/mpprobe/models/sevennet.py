@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mpprobe.errors import ModelError, require
-from mpprobe.models.families import SEVENNET_ACCELERATORS, is_sevennet, locate_sevennet
+from mpprobe.models.downloads import check_first, fetch
+from mpprobe.models.families import (
+    SEVENN_FILES,
+    SEVENNET_ACCELERATORS,
+    is_sevennet,
+    locate_sevennet,
+    sevennet_cache,
+)
 from mpprobe.models.fused import PAIRS, check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
@@ -18,11 +26,9 @@ from mpprobe.models.options import quiet_library, unscripted
 from mpprobe.models.plain import NotPlainError, plain_copy, safe_names
 from mpprobe.models.potential import Potential
 from mpprobe.models.spec import ModelSpec
-from mpprobe.models.trust import CheckpointFile, downloaded, inspect, require_trust
+from mpprobe.models.trust import CheckpointFile, inspect, require_trust
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sevenn.checkpoint import SevenNetCheckpoint
 
 #: Parameters that start as statistics of the training set, and may be trained further.
@@ -148,7 +154,11 @@ def load(
     require("sevenn", f"the SevenNet model {name}")
     if head is not None:
         raise ModelError(f"{name}: SevenNet models have no heads; choose a fidelity with --modal")
-    file = inspect(_path(source)) if isinstance(source, ModelSpec) else source
+    file = source
+    if isinstance(source, ModelSpec):
+        file = inspect(_path(source))
+        if source.is_downloaded:
+            check_first(source.name, file)
     checkpoint = _read(file, trust_checkpoint)
     _refuse_accelerated(name, checkpoint.config)
     return SevenNet(
@@ -163,19 +173,19 @@ def load(
 
 
 def _path(spec: ModelSpec) -> Path:
-    """The named model's file; sevenn downloads it if it isn't there."""
-    from sevenn.util import pretrained_name_to_path
+    """The named model's file, downloaded to where sevenn itself keeps it if it isn't there."""
+    import sevenn._const as const
 
     path = locate_sevennet(spec.upstream)
     if path is not None:
         return path
-    with quiet_library():
-        return downloaded(
-            lambda: pretrained_name_to_path(spec.upstream),
-            recognises=is_sevennet,
-            locate=lambda: locate_sevennet(spec.upstream),
-            name=spec.name,
-        )
+    place = Path(const._prefix, SEVENN_FILES[spec.upstream])
+    return fetch(
+        const.CHECKPOINT_DOWNLOAD_LINKS[str(place)],
+        (place, sevennet_cache() / SEVENN_FILES[spec.upstream]),
+        name=spec.name,
+        recognises=is_sevennet,
+    )
 
 
 def _read(file: CheckpointFile, trusted: bool) -> SevenNetCheckpoint:

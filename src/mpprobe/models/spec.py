@@ -43,6 +43,11 @@ class ModelSpec:
     heads: tuple[str, ...] = ()
 
     @property
+    def is_downloaded(self) -> bool:
+        """Whether the weights come from the network, rather than inside a package."""
+        return self.source.startswith("downloaded")
+
+    @property
     def available(self) -> bool:
         """Whether the weights are on this machine now."""
         return resolve_reference(self.locate)(self.upstream) is not None

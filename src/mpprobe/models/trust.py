@@ -7,13 +7,10 @@ that runs no foreign code wherever there is one.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import pickletools
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,44 +133,6 @@ def require_trust(file: CheckpointFile, trusted: bool, origin: str = "") -> None
         f"{file.sha256[:16]}... isn't one mpprobe knows; if you trust where it comes from, add "
         "--trust-checkpoint (in Python: trust_checkpoint=True)"
     )
-
-
-def downloaded(
-    download: Callable[[], str | Path],
-    *,
-    recognises: Callable[[CheckpointFile], bool],
-    locate: Callable[[], Path | None],
-    name: str,
-) -> Path:
-    """What ``download`` fetched; a page of a login portal or half a file doesn't stay.
-
-    Left where it is, it would be taken for the model from then on.
-
-    Args:
-        download: fetches the file and returns where it is.
-        recognises: whether a file is what it should be.
-        locate: where the package would find it next time, None if nowhere.
-        name: of the model, for the message.
-
-    Raises:
-        ModelError: it couldn't be fetched, or isn't a checkpoint.
-    """
-    path = cause = None
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # its progress
-            path = Path(download())
-        if recognises(inspect(path)):
-            return path
-        reason = "what came isn't a checkpoint"
-    except Exception as error:  # the network, the disk and the packages raise many kinds
-        cause, reason = error, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    for left in (path, locate()):
-        if left is not None:
-            left.unlink(missing_ok=True)
-    raise ModelError(
-        f"{name}: its weights aren't on this machine and couldn't be downloaded ({reason}); "
-        "download the checkpoint where there is a network, and give its path to --model"
-    ) from cause
 
 
 def _pickle_bytes(path: Path, content: bytes) -> bytes:
