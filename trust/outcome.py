@@ -49,7 +49,7 @@ def by_tests(what: str, unit: str, selection: Sequence[str], *flags: str) -> Out
         command = [sys.executable, "-m", "pytest", "-q", *selection, *marks, *flags]
         ran = subprocess.run(
             [*command, f"--junitxml={file}"],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": _paths()}, capture_output=True, text=True,
+            cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         cases = list(ElementTree.parse(file).iter("testcase")) if file.exists() else []
     short = [_name(case) for case in cases if _has(case, "failure") or _has(case, "error")]
@@ -63,9 +63,10 @@ def by_tests(what: str, unit: str, selection: Sequence[str], *flags: str) -> Out
     return Outcome(what, tried, unit, tuple(short), note)
 
 
-def _paths() -> str:
-    """This checkout's own sources before those of any other that is installed."""
-    return os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+def environment() -> dict[str, str]:
+    """This process's, with this checkout's sources before those of any other installed."""
+    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _has(case: ElementTree.Element, kind: str) -> bool:

@@ -44,6 +44,7 @@ def file(study, tmp_path_factory):
 def opened(browser, file):
     """The page, and what went wrong or was asked of a network."""
     context = browser.new_context(offline=True, viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(120_000)  # a busy machine draws slowly
     page, wrong = context.new_page(), []
     page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -52,7 +53,7 @@ def opened(browser, file):
     for number in (1, 2):
         viewer = page.locator(f"#viewer-{number}")
         viewer.scroll_into_view_if_needed()
-        page.wait_for_selector(f"#viewer-{number}[data-ready]", timeout=120_000)
+        page.wait_for_selector(f"#viewer-{number}[data-ready]")
     yield page, wrong
     context.close()
 
