@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,18 @@ import mpprobe
 from interventions.toy import Toy, rattled
 from mpprobe.activations.evaluate import Evaluator
 from mpprobe.errors import InterventionError
-from mpprobe.interventions import Patch, block_columns, block_rows, fit_erasure, patch
+from mpprobe.interventions import (
+    Patch,
+    Whitening,
+    block_columns,
+    block_rows,
+    fit_erasure,
+    patch,
+    random_erasures,
+)
 from mpprobe.interventions.erasing import RANDOM
 from mpprobe.interventions.patch import EVERYTHING, SUBSPACE
+from mpprobe.provenance import structures_sha256, versions
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 
@@ -79,12 +90,122 @@ def test_a_structure_patched_with_itself_stays(sevenn_0, frames):
     assert np.isnan(row["share"])
 
 
+class TestTables:
+    """Every column put together from its parts."""
+
+    SETTINGS = mpprobe.Settings(seed=5)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls, toy, frames):
+        return patch(
+            toy, frames[0], frames[2], layer=1, atoms=[4, 1, 1], target="potential", part="whole",
+            structures=frames, draws=20, settings=cls.SETTINGS,
+        )  # fmt: skip
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def subspaces(cls, toy, frames):
+        columns = block_columns(toy.layer(1), 0)
+        x = block_rows(Evaluator(toy, frames).features([1])[1], columns)
+        concept = np.concatenate(mpprobe.get_target("potential").values(frames))[:, None]
+        own = fit_erasure(1, columns, x, concept)
+        return [None, own, *random_erasures(own, Whitening.of(x), 20, 5)]
+
+    def runs(self, toy, frames, subspace):
+        """The structure patched with its own features, and with those of the other."""
+        into = Evaluator(toy, [frames[2]])
+        atoms = np.array([1, 4])
+        features = [Evaluator(toy, [f]).features([1])[1][atoms] for f in (frames[2], frames[0])]
+        return [into.run({1: Patch(atoms, values, subspace)}) for values in features]
+
+    def test_the_summary(self, found, toy, frames, subspaces):
+        rows = found.summary
+        assert list(rows) == ["patch", "draw", "energy_change", "share", "force_change"]
+        assert rows["patch"].tolist() == [EVERYTHING, SUBSPACE, *[RANDOM] * 20]
+        assert rows["draw"][2:].tolist() == list(range(20))
+        assert rows["draw"][:2].isna().all()
+        site = Evaluator(toy, [frames[0]]).run().site_energies[[1, 4]]
+        for subspace, (_, row) in zip(subspaces, rows.iterrows(), strict=True):
+            before, after = self.runs(toy, frames, subspace)
+            change = after.site_energies - before.site_energies
+            assert row["energy_change"] == pytest.approx(change.sum())
+            assert row["force_change"] == pytest.approx(np.abs(after.forces - before.forces).mean())
+            wanted = site - before.site_energies[[1, 4]]
+            share = (change[[1, 4]] * wanted).sum() / (wanted**2).sum()
+            assert row["share"] == pytest.approx(share)
+
+    def test_the_atoms(self, found, toy, frames, subspaces):
+        assert list(found.atoms) == [
+            "patch", "atom", "species", "patched", "distance", "into", "source", "after",
+            "force_change",
+        ]  # fmt: skip
+        site = Evaluator(toy, [frames[0]]).run().site_energies
+        distances = frames[2].atoms.get_all_distances(mic=True)[[1, 4]].min(axis=0)
+        patched = np.isin(np.arange(8), [1, 4])
+        for name, subspace in zip((EVERYTHING, SUBSPACE), subspaces, strict=False):
+            rows = found.atoms[found.atoms["patch"] == name]
+            before, after = self.runs(toy, frames, subspace)
+            assert rows["atom"].tolist() == list(range(8))
+            assert rows["species"].tolist() == frames[2].atoms.get_chemical_symbols()
+            np.testing.assert_array_equal(rows["patched"], patched)
+            np.testing.assert_allclose(rows["distance"], distances)
+            np.testing.assert_allclose(rows["into"], before.site_energies)
+            np.testing.assert_allclose(rows["after"], after.site_energies)
+            np.testing.assert_allclose(rows["source"], np.where(patched, site, np.nan))
+            change = np.linalg.norm(after.forces - before.forces, axis=1)
+            np.testing.assert_allclose(rows["force_change"], change, atol=1e-12)
+        assert set(found.atoms["patch"]) == {EVERYTHING, SUBSPACE}
+
+    def test_the_record(self, found, frames):
+        assert found.provenance == {
+            "model": {"name": "toy"},
+            "source": "toy@0",
+            "into": "toy@2",
+            "layer": 1,
+            "atoms": [1, 4],
+            "target": "potential",
+            "part": "whole",
+            "draws": 20,
+            "settings": asdict(self.SETTINGS),
+            "structures_sha256": structures_sha256([frames[0], frames[2]]),
+            "versions": versions(),
+        }
+
+    def test_the_record_without_a_target(self, toy, frames):
+        record = patch(toy, frames[0], frames[2], layer=1, atoms=[1]).provenance
+        assert (record["target"], record["part"], record["draws"]) == (None, None, 0)
+        assert record["settings"] == asdict(mpprobe.Settings())
+
+    def test_images_of_a_cluster_are_not_near(self, toy, frames):
+        atoms = frames[2].atoms.copy()
+        atoms.pbc = False
+        found = patch(toy, frames[0], atoms, layer=1, atoms=[1])
+        np.testing.assert_allclose(found.atoms["distance"], atoms.get_all_distances()[1])
+
+    def test_an_array_of_vectors_is_known_by_its_shape(self, toy, frames):
+        images = []
+        for frame in frames:
+            atoms = frame.atoms.copy()
+            atoms.arrays["arrow"] = np.random.default_rng(0).normal(size=(len(atoms), 3))
+            images.append(mpprobe.Frame.from_atoms(atoms, frame.source))
+        found = patch(toy, frames[0], frames[2], layer=1, atoms=[1], target="array:arrow",
+                      part="whole", structures=images)  # fmt: skip
+        assert SUBSPACE in set(found.summary["patch"])
+
+
 @pytest.mark.parametrize(
     ("atoms", "options", "said"),
     [
-        ([], {}, "no atom to patch"),
-        ([8], {}, "has atoms 0 to 7"),
-        ([0], {"target": "potential"}, "give the structures"),
+        ([], {}, "^no atom to patch: give one or more indices$"),
+        ([1, 8], {}, "^toy@0: has atoms 0 to 7, not all of 1, 8$"),
+        ([-1], {}, "^toy@0: has atoms 0 to 7, not all of -1$"),
+        (
+            [0],
+            {"target": "potential"},
+            "^target potential: give the structures to fit its subspace",
+        ),
+        ([0], {"target": "potential", "structures": []}, "give the structures to fit"),
         ([0], {"target": "potential", "draws": 2}, "at least 20"),
     ],
 )
@@ -96,5 +217,6 @@ def test_refusals(toy, frames, atoms, options, said):
 def test_another_species(toy, frames):
     other = frames[2].atoms.copy()
     other.numbers = other.numbers[::-1]
-    with pytest.raises(InterventionError, match="atom 0 is Cl"):
+    message = "^structure@0: atom 0 is Cl, and in toy@0 it is Na; patch atoms of one species$"
+    with pytest.raises(InterventionError, match=message):
         patch(toy, frames[0], other, layer=1, atoms=[0])

@@ -68,11 +68,17 @@ class Toy(Potential):
 
 
 class Layered(Toy):
-    """With a layer 0 of one scalar."""
+    """With a layer 0, which is the first scalar alone, as it comes before layer 1."""
+
+    def __init__(self, scalar, vector, width=0.5) -> None:
+        super().__init__(scalar, vector, width)
+        self.module = torch.nn.Sequential(self.module, torch.nn.Identity())
 
     def _tap(self, layer: int) -> Tap:
+        if layer:
+            return Tap(self.module[1], lambda x: x, lambda x, new: new)
         return Tap(
-            self.module, (lambda x: x) if layer else (lambda x: x[:, :1]), lambda x, new: new
+            self.module[0], lambda x: x[:, :1], lambda x, new: torch.cat([new, x[:, 1:]], dim=1)
         )
 
     def randomised(self, seed: int = 0) -> Layered:

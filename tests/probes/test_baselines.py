@@ -195,6 +195,21 @@ def test_random_projection_mixes_channels_and_keeps_equivariance(turn):
     np.testing.assert_allclose(flat, mixed[..., 0])
 
 
+def test_random_projection_keeps_lengths_on_average():
+    X = np.random.default_rng(0).normal(size=(20, 7))
+    lengths = (np.linalg.norm(Y, axis=1) for Y in (random_projection(X, 4000), X))
+    np.testing.assert_allclose(*lengths, rtol=0.1)
+
+
+@pytest.mark.parametrize("species", [None, (8, 11, 17)])
+def test_widths_are_by_species(species):
+    frames = as_frames(crystal())
+    n = 2 if species is None else len(species)
+    assert soap(frames, CUTOFF, species=species).shape == (8, 512 + n)
+    assert radial_densities(frames, CUTOFF, species=species).shape == (8, 11 * n)
+    assert neighbour_vectors(frames, CUTOFF, species=species).shape == (8, 5 * n, 3)
+
+
 # --- species means ---------------------------------------------------------------------------
 
 

@@ -58,6 +58,7 @@ class TestNames:
             (" POTENTIAL@EEQ ", "potential@eeq", "V", 0),
             ("potential@Bader_Q", "potential@Bader_Q", "V", 0),
             ("potential:dft", "potential:dft", "V", 0),
+            ("potential:shell-1", "potential:shell-1", "V", 0),
             ("potential:shell-2", "potential:shell-2", "V", 0),
             ("potential:shell-02@eeq", "potential:shell-2@eeq", "V", 0),
             ("potential:beyond@dft", "potential:beyond@dft", "V", 0),
@@ -99,6 +100,21 @@ class TestNames:
             target = get_target(name)
             assert target.unit == info.unit
             assert info.l in (target.l, None)
+
+    def test_the_list_says_what_each_is(self, user_targets):
+        found = {info.name: (info.unit, info.l) for info in target_names()}
+        assert found == {
+            "charge:formal": ("e", 0),
+            "charge:eeq": ("e", 0),
+            "charge:dft": ("e", 0),
+            "potential:dft": ("V", 0),
+            "potential[@CHARGES]": ("V", 0),
+            "potential:shell-K[@CHARGES]": ("V", 0),
+            "potential:beyond[@CHARGES]": ("V", 0),
+            "field[@CHARGES]": ("V/Å", 1),
+            "array:NAME": ("as given", None),
+        }
+        assert all(len(info.description) > 20 for info in target_names())
 
     def test_the_list_needs_nothing_heavy(self):
         code = (
