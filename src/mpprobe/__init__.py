@@ -15,6 +15,7 @@ Names are imported when they are first used, so that ``import mpprobe`` is quick
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -75,7 +76,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mpprobe' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

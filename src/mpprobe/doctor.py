@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageMetadata, PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def diagnose() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _metadata():
+def _metadata() -> PackageMetadata | None:
     """The metadata of mpprobe, or None where it isn't installed as a package."""
     try:
         return distribution("mpprobe").metadata
@@ -97,7 +97,7 @@ def _requirements(extras: Sequence[str]) -> list[Requirement]:
         wanted = requirement.marker is None or any(
             requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)
         )
-        name = canonicalize_name(requirement.name)
+        name = str(canonicalize_name(requirement.name))
         if wanted and name != "mpprobe" and not (name in found and not requirement.specifier):
             found[name] = requirement
     # mace-torch is installed alone, and so is named in its line only.
@@ -110,8 +110,8 @@ def _requirements(extras: Sequence[str]) -> list[Requirement]:
 
 def _applies(requirement: Requirement) -> bool:
     """Whether this Python needs it at all, extras aside."""
-    marker = str(requirement.marker or "")
-    return "extra" in marker or not marker or requirement.marker.evaluate()
+    marker = requirement.marker
+    return marker is None or "extra" in str(marker) or marker.evaluate()
 
 
 def _package(requirement: Requirement) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _parts() -> list[dict[str, Any]]:
     return [
         {
             "package": name,
-            "extra": re.search(r"mpprobe\[(\w+)\]", line).group(1),
+            "extra": line.partition("mpprobe[")[2].partition("]")[0],
             "installed": find_spec(name) is not None,
             "install": line,
         }
@@ -175,9 +175,10 @@ def cores_allowed() -> int:
 def _cpu() -> dict[str, Any]:
     try:
         text = Path("/proc/cpuinfo").read_text()
-        what = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE).group(1)
-    except (OSError, AttributeError):
-        what = platform.processor() or platform.machine()
+        named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    except OSError:
+        named = None
+    what = named.group(1) if named else platform.processor() or platform.machine()
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -12,7 +12,7 @@ from ase import Atoms
 from mpprobe.activations.activations import Activations, LayerFeatures
 from mpprobe.activations.rows import Rows
 from mpprobe.errors import ModelError
-from mpprobe.models.potential import Potential
+from mpprobe.models.potential import Layer, Potential
 from mpprobe.structures import Frame, as_frames
 
 if TYPE_CHECKING:
@@ -156,7 +156,9 @@ def extract(
     )
 
 
-def _new_array(potential, layer, n_atoms: int, folder: str | Path | None) -> np.ndarray:
+def _new_array(
+    potential: Potential, layer: Layer, n_atoms: int, folder: str | Path | None
+) -> np.ndarray:
     dtype = str(potential.dtype).removeprefix("torch.")
     if folder is None:
         return np.empty((n_atoms, layer.dim), dtype)

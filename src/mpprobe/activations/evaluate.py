@@ -114,7 +114,12 @@ class Evaluator:
             )  # fmt: skip
             weights, place = torch.as_tensor(direction).to(shift), columns.ravel()
 
-            def move(x, shift=shift, weights=weights, place=place):
+            def move(
+                x: torch.Tensor,
+                shift: torch.Tensor = shift,
+                weights: torch.Tensor = weights,
+                place: np.ndarray = place,
+            ) -> torch.Tensor:
                 change = weights[:, None] * shift[:, None]
                 index = torch.as_tensor(place, device=x.device)
                 return x.index_add(1, index, change.reshape(len(x), -1).to(x.dtype))

@@ -142,7 +142,7 @@ class _Filling:
     def _narrowed(self, part: Activations, layer: int, frames: Sequence[Frame]) -> np.ndarray:
         """Features in the store's type, refused where they are too large for it."""
         with np.errstate(over="ignore"):
-            values = part[layer].values.astype(self.store.dtype)
+            values = np.asarray(part[layer].values).astype(self.store.dtype)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             row = int(finite.argmin())
@@ -156,7 +156,12 @@ class _Filling:
     @cached_property
     def twin(self) -> Potential:
         """The same architecture with random weights."""
-        return self.potential.randomised(self.store.configuration.random_weights_seed)
+        seed = self.store.configuration.random_weights_seed
+        if seed is None:
+            raise StoreError(
+                f"{self.store.folder}: holds no random weights; make a store with them"
+            )
+        return self.potential.randomised(seed)
 
     @cached_property
     def _total(self) -> int:

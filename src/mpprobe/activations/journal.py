@@ -58,7 +58,7 @@ class Journal:
                 held = json.loads(line)
                 self.parts[held["name"]] = held["part"]
         if not text.endswith("\n"):
-            self._append("")
+            self._append(file, "")
 
     def part(self, name: str, make: Callable[[], Any]) -> Any:
         """The part of that name, made only if it isn't there.
@@ -73,17 +73,17 @@ class Journal:
         if name not in self.parts:
             self.parts[name] = make()
             if self._file is not None:
-                self._append(json.dumps({"name": name, "part": self.parts[name]}))
+                self._append(self._file, json.dumps({"name": name, "part": self.parts[name]}))
         return self.parts[name]
 
-    def _append(self, line: str) -> None:
+    def _append(self, file: Path, line: str) -> None:
         try:
-            with open(self._file, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with open(file, "a", encoding="utf-8") as end:
+                end.write(line + "\n")
+                end.flush()
+                os.fsync(end.fileno())
         except OSError as error:
-            raise cannot_write(self._file, error) from error
+            raise cannot_write(file, error) from error
 
 
 @contextlib.contextmanager

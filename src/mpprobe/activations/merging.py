@@ -44,9 +44,9 @@ def merge_stores(
     if not stores:
         raise StoreError("nothing to merge: give one or more stores")
     target = None if folder is None else Path(folder) / stores[0].configuration.folder_name
-    own = target is not None and target.exists()
-    if own and not (len(stores) == 1 and target.samefile(stores[0].folder)):
-        raise StoreError(f"{target}: is there already; remove it, or choose another --output")
+    own = target if target is not None and target.exists() else None
+    if own and not (len(stores) == 1 and own.samefile(stores[0].folder)):
+        raise StoreError(f"{own}: is there already; remove it, or choose another --output")
     files = check_parts(stores, progress)
     if target is None:
         return stores[0]
@@ -80,7 +80,7 @@ def check_parts(stores: Sequence[Store], progress: Progress) -> list[ShardFile]:
             f"{first.folder}: {len(missing)} of {len(files)} shards {place} ({listed(missing)}); "
             "run the same `mpprobe extract` again"
         )
-    return files
+    return [file for file in files if file is not None]
 
 
 def _check_same(one: Store, other: Store) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,7 +148,7 @@ class ShardFile:
             )
         return about
 
-    def _check_tensor(self, file, about: dict, name: str, width: int, dtype: np.dtype) -> None:
+    def _check_tensor(self, file: Any, about: dict, name: str, width: int, dtype: np.dtype) -> None:
         values = file.get_tensor(name)
         if values.shape != (self.n_rows, width) or values.dtype != dtype:
             raise self._damaged(f"{name} is {values.dtype} of shape {values.shape}")

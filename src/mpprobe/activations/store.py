@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,7 +138,7 @@ class Store:
         except StoreError as error:
             raise StoreError(f"{folder / MANIFEST}: {error}") from error
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.folder.absolute(), self.configuration))
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -35,6 +36,9 @@ MEASURES = {
 SIGNED = ("coulomb_slope", "coulomb_correlation")
 #: Subsets of the structures besides their domains.
 IN_DOMAIN, OUT_OF_DOMAIN, ALL = "in domain", "out of domain", "all"
+
+
+Result = TypeVar("Result")
 
 
 class Effects:
@@ -158,7 +162,7 @@ def _measures(totals: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def _or_none(make):
+def _or_none(make: Callable[[], Result]) -> Result | None:
     """What ``make`` gives, or None where the structures can't supply it."""
     try:
         return make()

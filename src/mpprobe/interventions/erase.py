@@ -216,8 +216,8 @@ def _matched(like: Erasure, whitening: Whitening, normal: np.ndarray, wanted: fl
         return _share(whitening, subspace(power)) - wanted
 
     low, high = -30.0, 30.0
-    power = 0.0
-    if abs(excess(power)) > 1e-9:  # else any power will do, as where everything is taken away
+    power: float | None = 0.0
+    if abs(excess(0.0)) > 1e-9:  # else any power will do, as where everything is taken away
         power = brentq(excess, low, high, xtol=1e-6) if excess(low) < 0 < excess(high) else None
     if power is None:
         raise InterventionError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.activations import parse_layers
-from mpprobe.activations.evaluate import Evaluator
+from mpprobe.activations.evaluate import Evaluation, Evaluator
 from mpprobe.activations.journal import Journal
 from mpprobe.errors import InterventionError
 from mpprobe.interventions.concepts import PARTS, concept_of, species_columns
@@ -281,7 +281,14 @@ class _Work:
             })  # fmt: skip
         return edits, fitted_on
 
-    def _random(self, name, evaluator, edits, fitted_on, effects) -> list[list[dict]]:
+    def _random(
+        self,
+        name: str,
+        evaluator: Evaluator,
+        edits: Mapping[int, Erasure],
+        fitted_on: Mapping[int, Whitening],
+        effects: Effects,
+    ) -> list[list[dict]]:
         draws = self.plan.draws
         seeds = np.random.SeedSequence(self.plan.settings.seed).spawn(len(edits))
         drawn = {}
@@ -304,7 +311,13 @@ class _Work:
         self.effects += rows
         return rows
 
-    def _summarise(self, name, own, drawn, intervals) -> None:
+    def _summarise(
+        self,
+        name: str,
+        own: Sequence[dict],
+        drawn: Sequence[Sequence[dict]],
+        intervals: Mapping[str, Mapping[str, tuple[float, float]]],
+    ) -> None:
         for i, row in enumerate(own):
             for measure in MEASURES:
                 if measure == "mae_before" or not np.isfinite(row[measure]):
@@ -319,7 +332,14 @@ class _Work:
                     "p": (1 + (size(values) >= size(row[measure])).sum()) / (1 + len(values)),
                 })  # fmt: skip
 
-    def _decode(self, name, potential, later, unedited, edited) -> None:
+    def _decode(
+        self,
+        name: str,
+        potential: Potential,
+        later: Sequence[int],
+        unedited: Evaluation,
+        edited: Evaluation,
+    ) -> None:
         """How well the target itself is read from each layer, before and after."""
         plan = self.plan
         y = np.concatenate(plan.target.values(plan.frames, potential.cutoff))
@@ -339,8 +359,11 @@ class _Work:
     def result(self) -> Erasing:
         import pandas as pd
 
-        tables = (self.effects, self.summary, self.erasures, self.decoding)
-        return Erasing(*(pd.DataFrame(rows) for rows in tables), self.plan.provenance)
+        effects, summary, erasures, decoding = (
+            pd.DataFrame(rows)
+            for rows in (self.effects, self.summary, self.erasures, self.decoding)
+        )
+        return Erasing(effects, summary, erasures, decoding, self.plan.provenance)
 
 
 def linear_r2(x: np.ndarray, concept: np.ndarray) -> float:

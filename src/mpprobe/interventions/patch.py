@@ -184,7 +184,7 @@ def _subspaces(
     layer: int,
     target: str | None,
     part: str,
-    structures,
+    structures: Atoms | Frame | Iterable[Atoms | Frame] | None,
     draws: int,
     settings: Settings,
 ) -> list[tuple[str, int | None, Erasure]]:

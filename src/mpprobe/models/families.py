@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mpprobe.models.spec import Accelerator, Family, ModelSpec
+
+if TYPE_CHECKING:
+    from mpprobe.models.trust import CheckpointFile
 
 _SEVENN_L2 = ("128x0e", *["128x0e+64x1e+32x2e"] * 4, "128x0e")
 _SEVENN_L3 = ("128x0e", *["128x0e+64x1e+32x2e+32x3e"] * 4, "128x0e")
@@ -99,7 +103,7 @@ def _stripped(file: str) -> str:
     return "".join(c for c in file if c.isalnum() or c == "_")
 
 
-def _sevennet(name: str, upstream: str, training_set: str, source: str, **known) -> ModelSpec:
+def _sevennet(name: str, upstream: str, training_set: str, source: str, **known: Any) -> ModelSpec:
     return ModelSpec(
         name=name,
         upstream=upstream,
@@ -135,7 +139,7 @@ _SEVENN_DOWNLOADS = (
 )  # fmt: skip
 
 
-def _mace(name: str, upstream: str, training_set: str, licence: str, **known) -> ModelSpec:
+def _mace(name: str, upstream: str, training_set: str, licence: str, **known: Any) -> ModelSpec:
     return ModelSpec(
         name=name,
         upstream=upstream,
@@ -202,11 +206,11 @@ BUILT_IN = (
 )
 
 
-def is_sevennet(file) -> bool:
+def is_sevennet(file: CheckpointFile) -> bool:
     """A dict with a configuration and a state dict, as sevenn's trainer writes it."""
     return {"config", "model_state_dict", "cutoff"} <= file.strings
 
 
-def is_mace(file) -> bool:
+def is_mace(file: CheckpointFile) -> bool:
     """A whole pickled module of mace's own classes."""
     return file.mentions("mace")

@@ -71,8 +71,8 @@ def hooked(
     """
     captured = Captured()
 
-    def make(layer: int, tap: Tap):
-        def hook(module, inputs, output):
+    def make(layer: int, tap: Tap) -> Callable[..., Any]:
+        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
             if getattr(_pass, "captured", captured) is captured:
                 output = _seen(captured, layer, tap, output, keep, edits)
                 if layer == stop_after:
@@ -108,8 +108,8 @@ def scaled(products: Sequence[torch.nn.Module], scales: torch.Tensor) -> Iterato
         scales: (len(products), n_edges).
     """
 
-    def make(scale: torch.Tensor):
-        def hook(module, inputs):
+    def make(scale: torch.Tensor) -> Callable[..., Any]:
+        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
             senders, edges, *rest = inputs
             return (senders, edges * scale[:, None].to(edges), *rest)
 

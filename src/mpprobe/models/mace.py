@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from mpprobe.errors import ModelError, require
 from mpprobe.models.downloads import check_first, fetch
 from mpprobe.models.families import is_mace, locate_mace, mace_cache, mace_cached_name
+from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused import check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
@@ -41,8 +42,19 @@ class MACE(Potential):
 
     family = "mace"
     receiver = 1
+    module: ForeignModule
 
-    def __init__(self, name, module, *, head, device, dtype, provenance, fast=True):
+    def __init__(
+        self,
+        name: str,
+        module: ForeignModule,
+        *,
+        head: str | None,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        provenance: Mapping[str, str],
+        fast: bool = True,
+    ) -> None:
         heads = [str(h) for h in getattr(module, "heads", None) or ["Default"]]
         self._head = _check_head(name, heads, head)
         super().__init__(
@@ -56,7 +68,7 @@ class MACE(Potential):
             ],
             device=device,
             dtype=dtype or next(module.parameters()).dtype,
-            provenance=provenance | ({"head": heads[self._head]} if len(heads) > 1 else {}),
+            provenance={**provenance, **({"head": heads[self._head]} if len(heads) > 1 else {})},
         )
         index = torch.full((max(self.species) + 1,), -1, dtype=torch.int64)
         index[module.atomic_numbers.cpu()] = torch.arange(len(self.species))
@@ -79,7 +91,7 @@ class MACE(Potential):
         return [interaction.conv_tp for interaction in self.module.interactions]
 
     def _site_energies(self, batch: Batch) -> torch.Tensor:
-        if not self.fast:
+        if not self.fast or self._fused is None:
             return self._node_energies(batch)
         pairs = pairs_of(batch, receiver=self.receiver, paired=self._fused.paired)
         with self._fused.exchanged(pairs):
@@ -111,7 +123,7 @@ class MACE(Potential):
             return {}
         seen: dict[int, torch.Tensor] = {}
 
-        def keep(t: int):
+        def keep(t: int) -> Callable[..., None]:
             return lambda module, inputs, output: seen.update({t: output[:, self._head]})
 
         handles = [r.register_forward_hook(keep(t)) for t, r in enumerate(readouts, start=1)]
@@ -140,17 +152,26 @@ class MACE(Potential):
 
 
 def load(
-    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint, fast
+    source: ModelSpec | CheckpointFile,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    modal: str | None,
+    head: str | None,
+    trust_checkpoint: bool,
+    fast: bool,
 ) -> MACE:
     """Load a named MACE model or a model file; see :func:`mpprobe.models.registry.load`."""
     require("mace", f"the MACE model {name}")
     if modal is not None:
         raise ModelError(f"{name}: MACE models have no modals; choose a head with --head")
-    file, origin = source, ""
     if isinstance(source, ModelSpec):
         with _mace_imported():
             file, origin = inspect(_path(source)), f" ({source.source})"
         check_first(source.name, file)
+    else:
+        file, origin = source, ""
     require_trust(file, trust_checkpoint, origin)
     with _mace_imported():
         module = _unpickle(file)
@@ -200,7 +221,7 @@ def _path(spec: ModelSpec) -> Path:
     )
 
 
-def _unpickle(file: CheckpointFile) -> torch.nn.Module:
+def _unpickle(file: CheckpointFile) -> ForeignModule:
     """The whole module in the file. The caller has made sure that it may run code."""
     content = io.BytesIO(file.content())
     try:
@@ -212,7 +233,7 @@ def _unpickle(file: CheckpointFile) -> torch.nn.Module:
         ) from error
 
 
-def _check_supported(name: str, module: torch.nn.Module) -> None:
+def _check_supported(name: str, module: ForeignModule) -> None:
     """Refuse what hooks on the product blocks wouldn't read right."""
     kind = type(module).__name__
     if kind not in SUPPORTED:
@@ -243,7 +264,7 @@ def _check_head(name: str, heads: list[str], head: str | None) -> int:
     return heads.index(head)
 
 
-def _fresh_module(module: torch.nn.Module, seed: int, dtype: torch.dtype) -> torch.nn.Module:
+def _fresh_module(module: ForeignModule, seed: int, dtype: torch.dtype) -> ForeignModule:
     """A new module of the same configuration, its weights drawn by mace's own constructors."""
     with _mace_imported():
         from mace.tools.scripts_utils import extract_config_mace_model

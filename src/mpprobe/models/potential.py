@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mpprobe.errors import ModelError
 from mpprobe.models.fused.layout import NotFusable
@@ -65,6 +65,21 @@ class Output:
     energies: torch.Tensor | None = None
     site_energies: torch.Tensor | None = None
     forces: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class WithEnergies(Output):
+    """An output of a pass that energies were asked of."""
+
+    energies: torch.Tensor
+    site_energies: torch.Tensor
+
+
+@dataclass(frozen=True)
+class WithForces(WithEnergies):
+    """An output of a pass that forces were asked of."""
+
+    forces: torch.Tensor
 
 
 class Potential(ABC):
@@ -241,6 +256,42 @@ class Potential(ABC):
             )
         return self.layers[index]
 
+    @overload
+    def run(
+        self,
+        batch: Batch,
+        layers: Iterable[int] = ...,
+        edits: Mapping[int, Edit] | None = ...,
+        *,
+        energies: bool = ...,
+        forces: Literal[True],
+        keep_graph: bool = ...,
+    ) -> WithForces: ...
+
+    @overload
+    def run(
+        self,
+        batch: Batch,
+        layers: Iterable[int] = ...,
+        edits: Mapping[int, Edit] | None = ...,
+        *,
+        energies: Literal[True] = ...,
+        forces: bool = ...,
+        keep_graph: bool = ...,
+    ) -> WithEnergies: ...
+
+    @overload
+    def run(
+        self,
+        batch: Batch,
+        layers: Iterable[int] = ...,
+        edits: Mapping[int, Edit] | None = ...,
+        *,
+        energies: bool,
+        forces: bool = ...,
+        keep_graph: bool = ...,
+    ) -> Output: ...
+
     def run(
         self,
         batch: Batch,
@@ -301,7 +352,7 @@ class Potential(ABC):
         n_edges = batch.edge_index.shape[1]
         return split_batch(batch, min(torch.get_num_threads(), n_edges // EDGES_PER_THREAD))
 
-    def _pass(self, batch: Batch, captured: Captured, *, forces, keep_graph) -> Output:
+    def _pass(self, batch: Batch, captured: Captured, *, forces: bool, keep_graph: bool) -> Output:
         """One forward pass in this thread, and its derivative."""
         import torch
 
@@ -311,7 +362,14 @@ class Potential(ABC):
             site = run_hooked(captured, partial(self._site_energies, batch))
             return self._output(batch, captured.features, site, forces, keep_graph)
 
-    def _output(self, batch, features, site, forces, keep_graph) -> Output:
+    def _output(
+        self,
+        batch: Batch,
+        features: dict[int, torch.Tensor],
+        site: torch.Tensor | None,
+        forces: bool,
+        keep_graph: bool,
+    ) -> Output:
         import torch
 
         if site is None:
@@ -324,7 +382,9 @@ class Potential(ABC):
         if not keep_graph:
             features = {t: value.detach() for t, value in features.items()}
             energy, site = energy.detach(), site.detach()
-        return Output(features, energy, site, force)
+        if force is None:
+            return WithEnergies(features, energy, site)
+        return WithForces(features, energy, site, force)
 
     def __repr__(self) -> str:
         return (
@@ -340,15 +400,15 @@ def _joined(outputs: Sequence[Output]) -> Output:
     if len(outputs) == 1:
         return outputs[0]
 
-    def join(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-        return None if tensors[0] is None else torch.cat(tensors)
-
-    return Output(
-        features={t: join([o.features[t] for o in outputs]) for t in outputs[0].features},
-        **{
-            name: join([getattr(o, name) for o in outputs])
-            for name in ("energies", "site_energies", "forces")
-        },
+    given = [
+        name
+        for name in ("energies", "site_energies", "forces")
+        if getattr(outputs[0], name) is not None
+    ]
+    return replace(
+        outputs[0],
+        features={t: torch.cat([o.features[t] for o in outputs]) for t in outputs[0].features},
+        **{name: torch.cat([getattr(o, name) for o in outputs]) for name in given},
     )
 
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpprobe.errors import ModelError
 from mpprobe.models.families import BUILT_IN
@@ -83,36 +83,39 @@ def load(
         TrustError: a file that can run code, neither known nor trusted.
         MissingPackageError: the family's package isn't installed.
     """
-    options = {"device": device, "dtype": dtype, "modal": modal, "head": head,
-               "trust_checkpoint": trust_checkpoint, "fast": fast}  # fmt: skip
+    options: dict[str, Any] = {
+        "device": device, "dtype": dtype, "modal": modal, "head": head,
+        "trust_checkpoint": trust_checkpoint, "fast": fast,
+    }  # fmt: skip
     text = str(model)
     if _is_random(text):
         return _load_random(text, **options)
     return _load_trained(text, **options)
 
 
-def _load_trained(text: str, *, device: str, dtype: str | None, **options) -> Potential:
+def _load_trained(text: str, *, device: str, dtype: str | None, **options: Any) -> Potential:
     from mpprobe.models.options import check_dtype, pick_device
 
     family, source = _resolve(text)
-    named = isinstance(source, ModelSpec)
+    named = source.name if isinstance(source, ModelSpec) else None
     potential = resolve_reference(family.load)(
         source,
-        name=source.name if named else Path(text).name,
+        name=named or Path(text).name,
         device=pick_device(device),
         dtype=check_dtype(dtype),
         **options,
     )
-    model = source.name if named else str(Path(text).absolute())
+    model = named or str(Path(text).absolute())
     potential.recipe = {"model": model, "device": device, "dtype": dtype, **options}
     return potential
 
 
-def _load_random(text: str, **options) -> Potential:
+def _load_random(text: str, **options: Any) -> Potential:
     name, seed = _split_random(text)
     trained = load(name, **options)
     potential = trained.randomised(seed)
-    potential.recipe = {**trained.recipe, "model": f"random:{trained.recipe['model']}:{seed}"}
+    recipe = trained.recipe or {}
+    potential.recipe = {**recipe, "model": f"random:{recipe['model']}:{seed}"}
     return potential
 
 

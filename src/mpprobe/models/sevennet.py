@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from mpprobe.models.families import (
     locate_sevennet,
     sevennet_cache,
 )
+from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused import PAIRS, check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
@@ -44,9 +45,20 @@ class SevenNet(Potential):
 
     family = "sevennet"
 
+    module: ForeignModule
+
     def __init__(
-        self, name, checkpoint, *, modal, device, dtype, provenance, module=None, fast=True
-    ):
+        self,
+        name: str,
+        checkpoint: SevenNetCheckpoint,
+        *,
+        modal: str | None,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        provenance: Mapping[str, str],
+        module: ForeignModule = None,
+        fast: bool = True,
+    ) -> None:
         config = checkpoint.config
         self._checkpoint = checkpoint
         self._modal = _check_modal(name, config, modal)
@@ -59,7 +71,7 @@ class SevenNet(Potential):
             irreps=_layer_irreps(module),
             device=device,
             dtype=dtype or torch.float32,
-            provenance=provenance | ({"modal": modal} if modal else {}),
+            provenance={**provenance, **({"modal": modal} if modal else {})},
         )
         self._fused: dict[str, torch.nn.Module] = {}
         self.use_fast(fast)
@@ -74,7 +86,7 @@ class SevenNet(Potential):
         if self.device.type == "cuda":
             from mpprobe.models.fused.cuda import accelerated_modules
 
-            def build(changes: dict[str, Any]) -> torch.nn.Module:
+            def build(changes: dict[str, Any]) -> ForeignModule:
                 return _new_module(self._checkpoint, changes)
 
             return accelerated_modules(self.module, build, SEVENNET_ACCELERATORS)
@@ -148,7 +160,15 @@ class SevenNet(Potential):
 
 
 def load(
-    source: ModelSpec | CheckpointFile, *, name, device, dtype, modal, head, trust_checkpoint, fast
+    source: ModelSpec | CheckpointFile,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    modal: str | None,
+    head: str | None,
+    trust_checkpoint: bool,
+    fast: bool,
 ) -> SevenNet:
     """Load a named SevenNet or a checkpoint file; see :func:`mpprobe.models.registry.load`."""
     require("sevenn", f"the SevenNet model {name}")
@@ -230,7 +250,7 @@ def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetChe
     return checkpoint
 
 
-def _build(checkpoint: SevenNetCheckpoint) -> torch.nn.Module:
+def _build(checkpoint: SevenNetCheckpoint) -> ForeignModule:
     with _sevenn_reads(checkpoint.checkpoint_path), quiet_library(), unscripted():
         return checkpoint.build_model()
 
@@ -250,7 +270,7 @@ def _sevenn_reads(path: Path | str) -> Iterator[None]:
 
 def _new_module(
     checkpoint: SevenNetCheckpoint, changes: dict[str, Any] | None = None
-) -> torch.nn.Module:
+) -> ForeignModule:
     """A model of the checkpoint's configuration, its weights freshly drawn."""
     from sevenn.model_build import build_E3_equivariant_model
 
@@ -258,7 +278,7 @@ def _new_module(
         return build_E3_equivariant_model(checkpoint.config | (changes or {}))
 
 
-def _prepare(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+def _prepare(module: ForeignModule, dtype: torch.dtype) -> ForeignModule:
     """Leave out the module that differentiates, and let one-hot vectors follow the dtype."""
     from sevenn.nn.node_embedding import OnehotEmbedding
 
@@ -275,9 +295,9 @@ def _prepare(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 class _CastOnehot(torch.nn.Module):
     """sevenn's one-hot embedding, whose output is float32 whatever the model's dtype."""
 
-    def __init__(self, inner: torch.nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, inner: ForeignModule, dtype: torch.dtype) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner: ForeignModule = inner
         self.dtype = dtype
 
     def forward(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -288,7 +308,7 @@ class _CastOnehot(torch.nn.Module):
         return data
 
 
-def _layer_irreps(module: torch.nn.Module) -> list[str]:
+def _layer_irreps(module: ForeignModule) -> list[str]:
     """Irreps of layers 0, 1, ... as e3nn writes them."""
     gates = [m for name, m in module._modules.items() if name.endswith("_equivariant_gate")]
     embedding = module._modules["onehot_to_feature_x"].linear.irreps_out

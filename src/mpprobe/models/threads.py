@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def _pool(process: int, n: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="mpprobe")
 
 
-def _alone(task: Callable[..., Result], *arguments) -> Result:
+def _alone(task: Callable[..., Result], *arguments: Any) -> Result:
     """Run a task on one core of its own; other threads of torch keep theirs."""
     import torch
 

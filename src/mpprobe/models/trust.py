@@ -11,8 +11,10 @@ import hashlib
 import io
 import os
 import pickletools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mpprobe.errors import ModelError, TrustError
 from mpprobe.models.archives import is_archive, record, records
@@ -171,7 +173,7 @@ def _scan(data: bytes) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(imports), frozenset(strings)
 
 
-def _operations(data: bytes):
+def _operations(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
     """Opcodes of every pickle in ``data``.
 
     Files older than the zip format hold five, one after another, and then the raw numbers, which

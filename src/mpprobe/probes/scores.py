@@ -7,7 +7,7 @@ domain less out of domain) has an interval of its own that counts what they have
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -261,7 +261,7 @@ def _within(
 
 
 def totals_by_group(
-    columns: Sequence[np.ndarray], group: np.ndarray, bootstrap: Bootstrap
+    columns: Iterable[np.ndarray], group: np.ndarray, bootstrap: Bootstrap
 ) -> np.ndarray:
     """Totals of columns over the data set and every resample, (q, 1 + n_resamples).
 

@@ -34,7 +34,9 @@ class Crystal:
     charges: dict[str, float]
 
 
-def _salt(cation: str, anion: str, a: float, charge: float = 1.0, structure="rocksalt") -> Crystal:
+def _salt(
+    cation: str, anion: str, a: float, charge: float = 1.0, structure: str = "rocksalt"
+) -> Crystal:
     return Crystal(cation + anion, structure, a, {cation: charge, anion: -charge})
 
 

@@ -144,7 +144,9 @@ class ResponsePlan:
                 pairs.append(table.assign(**about))
                 if self.shares:
 
-                    def sites(model: Potential = model, k: int = k, table=table) -> list[dict]:
+                    def sites(
+                        model: Potential = model, k: int = k, table: pd.DataFrame = table
+                    ) -> list[dict]:
                         return self._shares(model, self.frames[k], table, progress)
 
                     found = journal.part(f"{name} | {k} | sites", sites)
@@ -269,8 +271,8 @@ def _middle(frame: Frame) -> list[int]:
 def _axis(pairs: pd.DataFrame) -> pd.DataFrame:
     own = pairs[pairs["on_axis"]]
     keys = ["model", "structure", "compound", "domain", "species", "other"]
-    table = own.groupby([*keys, own["distance"].round(2)], sort=False)["K_along"].mean()
-    table = table.rename("K").reset_index().sort_values("distance", kind="stable")
+    means = own.groupby([*keys, own["distance"].round(2)], sort=False)["K_along"].mean()
+    table = means.rename("K").reset_index().sort_values("distance", kind="stable")
     table = table.assign(ratio=table["K"] * table["distance"] ** 3 / (-2 * COULOMB))
     order = {key: k for k, key in enumerate(zip(pairs["model"], pairs["structure"], strict=True))}
     place = [order[key] for key in zip(table["model"], table["structure"], strict=True)]

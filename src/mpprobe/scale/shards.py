@@ -76,8 +76,8 @@ def slurm_task(environment: Mapping[str, str]) -> Task | None:
         MPProbeError: the array's numbers aren't evenly spaced, or not numbers.
     """
     names = ("COUNT", "ID", "MIN", "MAX")
-    found = [environment.get(f"SLURM_ARRAY_TASK_{name}") for name in names]
-    if found[0] is None or found[1] is None:
+    found = [environment.get(f"SLURM_ARRAY_TASK_{name}", "") for name in names]
+    if not (found[0] and found[1]):
         return None
     try:
         count, number, first, last = (int(value) for value in found)

@@ -64,8 +64,10 @@ def _field(frame: Frame, charges: np.ndarray, cutoff: float | None) -> np.ndarra
     return site_field(frame, charges)
 
 
-def _shell(frame: Frame, charges: np.ndarray, cutoff: float | None, *, shell: int) -> np.ndarray:
-    return shell_potential(frame, charges, shell, cutoff)
+def _shell(
+    frame: Frame, charges: np.ndarray, cutoff: float | None, *, shell: int | str
+) -> np.ndarray:
+    return shell_potential(frame, charges, int(shell), cutoff)
 
 
 def _from_charges(frame: Frame, cutoff: float | None, *, kind: _Kind, source: str) -> np.ndarray:

@@ -48,5 +48,6 @@ def reference_of(frame: Frame, forces: str = "forces", energy: str = "energy") -
         )
     stored = getattr(frame.atoms.calc, "results", {})
     found = frame.atoms.info.get(energy, stored.get(energy))
-    finite = found is not None and np.isfinite(found)
-    return Reference(values, float(found) if finite else None)
+    if found is None or not np.isfinite(found):
+        return Reference(values, None)
+    return Reference(values, float(found))

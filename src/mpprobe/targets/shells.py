@@ -51,7 +51,7 @@ def shell_potential(
     Raises:
         TargetError: no cutoff, or one too short for the windows.
     """
-    _check_cutoff(cutoff)
+    cutoff = _checked(cutoff)
     i, j, vectors = pairs(box_of(frame), shell * cutoff + HALF_WIDTH)
     distances = np.linalg.norm(vectors, axis=1)
     weights = charges[j] / distances * window(distances, shell, cutoff)
@@ -68,9 +68,10 @@ def _switch(distances: np.ndarray, edge: float) -> np.ndarray:
     return t**3 * (10 - 15 * t + 6 * t**2)
 
 
-def _check_cutoff(cutoff: float | None) -> None:
+def _checked(cutoff: float | None) -> float:
     if cutoff is None or not cutoff > 2 * HALF_WIDTH:
         raise TargetError(
             f"shells of the potential need a cutoff above {2 * HALF_WIDTH:g} Å, got {cutoff}; "
             "pass the model's"
         )
+    return cutoff

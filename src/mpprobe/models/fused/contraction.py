@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused.irreps import by_species
 from mpprobe.models.fused.layout import NotFusable
 
@@ -23,11 +24,16 @@ class Contraction(torch.nn.Module):
         NotFusable: a correlation order above three.
     """
 
-    def __init__(self, contraction: torch.nn.Module) -> None:
+    pairs: torch.Tensor
+    u1: torch.Tensor
+    u2: torch.Tensor
+    u3: torch.Tensor
+
+    def __init__(self, contraction: ForeignModule) -> None:
         super().__init__()
         if not 1 <= contraction.correlation <= 3:
             raise NotFusable(f"its products have correlation {contraction.correlation}")
-        self.contraction = contraction
+        self.contraction: ForeignModule = contraction
         couplings = [self._couplings(nu) for nu in range(1, contraction.correlation + 1)]
         used = torch.zeros(couplings[0].shape[1], couplings[0].shape[1], dtype=torch.bool)
         for u in couplings[1:]:
@@ -74,7 +80,7 @@ class Contraction(torch.nn.Module):
 class SymmetricContraction(torch.nn.Module):
     """Stands for mace's module of this name, its second argument a one-hot species."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: ForeignModule) -> None:
         super().__init__()
         self.parts = torch.nn.ModuleList(Contraction(part) for part in module.contractions)
 

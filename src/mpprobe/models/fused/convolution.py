@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,11 +49,18 @@ class Convolution:
         if not torch.is_grad_enabled():
             rows = hidden if callable(hidden) else hidden.__getitem__
             return self.messages(pairs, matrix, x.contiguous(), sh.contiguous(), rows)
-        if matrix is not None and matrix.requires_grad:
+        if isinstance(hidden, torch.Tensor) and matrix is not None and matrix.requires_grad:
             hidden, matrix = hidden @ matrix, None
         return _Messages.apply(self, pairs, matrix, x, sh, hidden)
 
-    def messages(self, pairs, matrix, x, sh, hidden: Rows) -> tuple[torch.Tensor, ...]:
+    def messages(
+        self,
+        pairs: Pairs,
+        matrix: torch.Tensor | None,
+        x: torch.Tensor,
+        sh: torch.Tensor,
+        hidden: Rows,
+    ) -> tuple[torch.Tensor, ...]:
         """The kernel ``forward``: every thread goes through chunks of its own."""
         kernel = kernels(self.layout).forward
         work = pairs.shared_out(torch.get_num_threads())
@@ -70,7 +78,15 @@ class Convolution:
         in_own_threads(work.gather, [(o,) for o in out])
         return tuple(o[: pairs.n_nodes] for o in outs)
 
-    def gradients(self, pairs, matrix, x, sh, hidden, grads) -> tuple[torch.Tensor, ...]:
+    def gradients(
+        self,
+        pairs: Pairs,
+        matrix: torch.Tensor | None,
+        x: torch.Tensor,
+        sh: torch.Tensor,
+        hidden: torch.Tensor,
+        grads: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, ...]:
         """The kernel ``backward`` in the same way: gradients of x, sh and hidden."""
         kernel = kernels(self.layout).backward
         work = pairs.shared_out(torch.get_num_threads())
@@ -110,10 +126,10 @@ def _weights(
         yield chunk, weights
 
 
-def _buffer(chunks: Chunks, matrix: torch.Tensor | None) -> torch.Tensor | None:
-    """Room for the weights of the longest chunk."""
+def _buffer(chunks: Chunks, matrix: torch.Tensor | None) -> torch.Tensor:
+    """Room for the weights of the longest chunk, none where they needn't be made."""
     if matrix is None:
-        return None
+        return torch.empty(0)
     return matrix.new_empty(max(len(chunk.first) for chunk in chunks), matrix.shape[1])
 
 
@@ -121,7 +137,15 @@ class _Messages(torch.autograd.Function):
     """T(x, Y, h), the messages."""
 
     @staticmethod
-    def forward(ctx, convolution, pairs, matrix, x, sh, hidden):
+    def forward(
+        ctx: Any,
+        convolution: Convolution,
+        pairs: Pairs,
+        matrix: torch.Tensor | None,
+        x: torch.Tensor,
+        sh: torch.Tensor,
+        hidden: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         x, sh, hidden = x.contiguous(), sh.contiguous(), hidden.contiguous()
         ctx.constants = convolution, pairs, matrix
         ctx.save_for_backward(x, sh, hidden)
@@ -130,7 +154,7 @@ class _Messages(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx, *grads):
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         return None, None, None, *_Gradients.apply(*ctx.constants, *ctx.saved_tensors, *grads)
 
 
@@ -143,7 +167,16 @@ class _Gradients(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, convolution, pairs, matrix, x, sh, hidden, *grads):
+    def forward(
+        ctx: Any,
+        convolution: Convolution,
+        pairs: Pairs,
+        matrix: torch.Tensor | None,
+        x: torch.Tensor,
+        sh: torch.Tensor,
+        hidden: torch.Tensor,
+        *grads: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         ctx.constants = convolution, pairs, matrix
         ctx.save_for_backward(x, sh, hidden, *grads)
         return convolution.gradients(
@@ -151,7 +184,9 @@ class _Gradients(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx, vx, vsh, vh):
+    def backward(
+        ctx: Any, vx: torch.Tensor, vsh: torch.Tensor, vh: torch.Tensor
+    ) -> tuple[Any, ...]:
         x, sh, hidden, *grads = ctx.saved_tensors
         inputs, vectors = (x, sh, hidden), (vx, vsh, vh)
         totals = [0.0] * (3 + len(grads))

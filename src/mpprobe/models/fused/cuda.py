@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused.layout import NotFusable
 from mpprobe.models.options import quiet_library
 from mpprobe.models.spec import Accelerator
@@ -24,8 +25,8 @@ TOLERANCE = 1e-4
 
 
 def accelerated_modules(
-    module: torch.nn.Module,
-    build: Callable[[dict[str, Any]], torch.nn.Module],
+    module: ForeignModule,
+    build: Callable[[dict[str, Any]], ForeignModule],
     accelerators: tuple[Accelerator, ...],
 ) -> tuple[str, dict[str, torch.nn.Module]]:
     """The model's modules, its convolutions replaced by the first accelerator that works here.
@@ -59,7 +60,7 @@ def accelerated_modules(
     raise NotFusable("; ".join(reasons))
 
 
-def _exchanged(plain: torch.nn.Module, accelerated: torch.nn.Module) -> dict[str, torch.nn.Module]:
+def _exchanged(plain: ForeignModule, accelerated: ForeignModule) -> dict[str, torch.nn.Module]:
     modules = dict(plain._modules)
     for name in [name for name in modules if name.endswith("_convolution")]:
         original = modules[name]
@@ -72,7 +73,7 @@ def _exchanged(plain: torch.nn.Module, accelerated: torch.nn.Module) -> dict[str
     return modules
 
 
-def _check_same(name: str, original: torch.nn.Module, replacement: torch.nn.Module) -> None:
+def _check_same(name: str, original: ForeignModule, replacement: ForeignModule) -> None:
     """Both give the same on eight nodes and random edges."""
     product, n_nodes, n_edges = original.convolution, 8, 40
     like = {"dtype": original.denominator.dtype, "device": original.denominator.device}

@@ -13,19 +13,20 @@ from functools import lru_cache
 
 import torch
 
+from mpprobe.models.foreign import ForeignIrreps, ForeignModule
 from mpprobe.models.fused.layout import NotFusable
 
 ByIrrep = dict[str, torch.Tensor]
 
 
 @lru_cache
-def names(irreps) -> tuple[str, ...]:
+def names(irreps: ForeignIrreps) -> tuple[str, ...]:
     """Names of the irreps, each once, in the order of their first blocks."""
     return tuple(dict.fromkeys(str(ir) for _, ir in irreps))
 
 
 @lru_cache
-def _blocks(irreps) -> tuple[tuple[str, int, int, slice], ...]:
+def _blocks(irreps: ForeignIrreps) -> tuple[tuple[str, int, int, slice], ...]:
     """Name, channels, components and columns of each block. (e3nn is slow to say.)"""
     return tuple(
         (str(ir), mul, ir.dim, piece)
@@ -33,7 +34,7 @@ def _blocks(irreps) -> tuple[tuple[str, int, int, slice], ...]:
     )
 
 
-def split(x: torch.Tensor, irreps) -> ByIrrep:
+def split(x: torch.Tensor, irreps: ForeignIrreps) -> ByIrrep:
     """Features in e3nn's layout, (n_nodes, irreps.dim), by irrep."""
     parts: dict[str, list[torch.Tensor]] = {}
     for name, mul, dim, piece in _blocks(irreps):
@@ -42,7 +43,7 @@ def split(x: torch.Tensor, irreps) -> ByIrrep:
     return {name: _cat(blocks, 2) for name, blocks in parts.items()}
 
 
-def join(features: ByIrrep, irreps) -> torch.Tensor:
+def join(features: ByIrrep, irreps: ForeignIrreps) -> torch.Tensor:
     """The inverse of :func:`split`."""
     used = dict.fromkeys(features, 0)
     blocks = []
@@ -71,11 +72,11 @@ class LinearByIrrep(torch.nn.Module):
         NotFusable: it has biases, or weights that are given from outside.
     """
 
-    def __init__(self, linear: torch.nn.Module) -> None:
+    def __init__(self, linear: ForeignModule) -> None:
         super().__init__()
         if linear.bias_numel or not linear.internal_weights:
             raise NotFusable("a linear map has biases, or no weights of its own")
-        self.linear = linear
+        self.linear: ForeignModule = linear
         self.irreps_in, self.irreps_out = linear.irreps_in, linear.irreps_out
         held = names(self.irreps_in)
         #: Irreps of the output that some input has.
@@ -116,12 +117,14 @@ class Piece:
         return matrix * self.factor
 
 
-def _pieces(linear: torch.nn.Module, name: str) -> list[list[Piece]]:
+def _pieces(linear: ForeignModule, name: str) -> list[list[Piece]]:
     """For each output block of this irrep, the pieces from each input block of it."""
-    made, start = {}, 0
+    made: dict[tuple[int, int], Piece] = {}
+    start = 0
     for ins in linear.instructions:
-        made[ins.i_in, ins.i_out] = Piece(start, *ins.path_shape, ins.path_weight)
-        start += ins.path_shape[0] * ins.path_shape[1]
+        n_in, n_out = ins.path_shape
+        made[ins.i_in, ins.i_out] = Piece(start, n_in, n_out, ins.path_weight)
+        start += n_in * n_out
     inputs, outputs = (
         [(k, mul) for k, (mul, ir) in enumerate(irreps) if str(ir) == name]
         for irreps in (linear.irreps_in, linear.irreps_out)
@@ -160,14 +163,14 @@ class SpeciesLinear(torch.nn.Module):
         NotFusable: its second factor isn't scalar, or its weights are given from outside.
     """
 
-    def __init__(self, product: torch.nn.Module) -> None:
+    def __init__(self, product: ForeignModule) -> None:
         super().__init__()
         (_, scalar), *others = product.irreps_in2
         if others or str(scalar) != "0e" or not product.internal_weights:
             raise NotFusable("a product with the species takes more than that")
         if {ins.connection_mode for ins in product.instructions} != {"uvw"}:
             raise NotFusable("a product with the species isn't fully connected")
-        self.product = product
+        self.product: ForeignModule = product
         self.irreps_in, self.irreps_out = product.irreps_in1, product.irreps_out
 
     def forward(self, x: torch.Tensor, one_hot: torch.Tensor) -> torch.Tensor:
@@ -195,9 +198,9 @@ class GateByIrrep(torch.nn.Module):
     that mix parities, or take an irrep in several blocks, are left to e3nn.
     """
 
-    def __init__(self, gate: torch.nn.Module) -> None:
+    def __init__(self, gate: ForeignModule) -> None:
         super().__init__()
-        self.gate = gate
+        self.gate: ForeignModule = gate
         self._names = [str(ir) for _, ir in gate.irreps_gated]
         self._muls = [mul for mul, _ in gate.irreps_gated]
         scalars = [str(ir) for _, ir in (*gate.irreps_scalars, *gate.irreps_gates)]
@@ -228,7 +231,7 @@ class Radial(torch.nn.Module):
         NotFusable: the last layer has an activation.
     """
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: ForeignModule) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(
             getattr(network, f"layer{k}") for k in range(len(network.hs) - 1)
@@ -239,6 +242,7 @@ class Radial(torch.nn.Module):
     def forward(self, edges: torch.Tensor) -> torch.Tensor:
         """Hidden values, (n_edges, width), without the constant that :meth:`matrix` takes on."""
         constant = 1.0
+        layer: ForeignModule
         for layer in self.layers[:-1]:
             edges = layer.act.f(edges @ (layer.weight * (constant * _input_scale(layer))))
             constant = _output_scale(layer)
@@ -246,16 +250,16 @@ class Radial(torch.nn.Module):
 
     def matrix(self) -> torch.Tensor:
         """(width, n_weights)"""
-        last = self.layers[-1]
+        last: ForeignModule = self.layers[-1]
         constant = _output_scale(self.layers[-2]) if len(self.layers) > 1 else 1.0
         return last.weight * (constant * _input_scale(last) * last.var_out**0.5)
 
 
-def _input_scale(layer: torch.nn.Module) -> float:
+def _input_scale(layer: ForeignModule) -> float:
     return (layer.h_in * layer.var_in) ** -0.5
 
 
-def _output_scale(layer: torch.nn.Module) -> float:
+def _output_scale(layer: ForeignModule) -> float:
     """What the layer multiplies f(x) by: normalize2mom's constant, and its output variance."""
     constant = 1.0 if layer.act._is_id else layer.act.cst
     return constant * layer.var_out**0.5

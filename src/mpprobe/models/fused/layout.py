@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mpprobe.models.foreign import ForeignIrreps, ForeignModule
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +117,7 @@ class Layout:
         return np.array([[1.0] * len(signs), signs])
 
 
-def read_layout(product: torch.nn.Module) -> tuple[Layout, np.ndarray]:
+def read_layout(product: ForeignModule) -> tuple[Layout, np.ndarray]:
     """Layout of an e3nn ``TensorProduct``, and the coefficients of its terms in order.
 
     The coefficients (Clebsch–Gordan times path normalisation) are measured by feeding the module
@@ -145,7 +147,7 @@ def read_layout(product: torch.nn.Module) -> tuple[Layout, np.ndarray]:
     return Layout(inputs, sh, groups, outputs, tuple(paths), weight), np.array(coefficients)
 
 
-def _check(product: torch.nn.Module) -> None:
+def _check(product: ForeignModule) -> None:
     instructions = product.instructions
     if any(ins.connection_mode != "uvu" or not ins.has_weight for ins in instructions):
         raise NotFusable("it has paths that aren't uvu with weights")
@@ -159,16 +161,16 @@ def _check(product: torch.nn.Module) -> None:
         raise NotFusable("several of its paths share an output block")
 
 
-def _blocks(irreps) -> tuple[Block, ...]:
+def _blocks(irreps: ForeignIrreps) -> tuple[Block, ...]:
     return tuple(
         Block(piece.start, mul, ir.dim)
         for (mul, ir), piece in zip(irreps, irreps.slices(), strict=True)
     )
 
 
-def _groups(irreps) -> tuple[tuple[Block, ...], tuple[tuple[int, int, int], ...]]:
+def _groups(irreps: ForeignIrreps) -> tuple[tuple[Block, ...], tuple[tuple[int, int, int], ...]]:
     """Groups of output channels by irrep, and where each of e3nn's blocks is in them."""
-    width = {}
+    width: dict[Any, int] = {}
     outputs = []
     for mul, ir in irreps:
         first = width.setdefault(ir, 0)
@@ -181,7 +183,7 @@ def _groups(irreps) -> tuple[tuple[Block, ...], tuple[tuple[int, int, int], ...]
     return tuple(groups), tuple(outputs)
 
 
-def _output_slices(product: torch.nn.Module) -> list[slice]:
+def _output_slices(product: ForeignModule) -> list[slice]:
     """The components of the first channel of each path's output."""
     slices = product.irreps_out.slices()
     return [
@@ -191,12 +193,12 @@ def _output_slices(product: torch.nn.Module) -> list[slice]:
     ]  # fmt: skip
 
 
-def _unit_responses(product: torch.nn.Module, inputs: tuple[Block, ...]) -> list[np.ndarray]:
+def _unit_responses(product: ForeignModule, inputs: tuple[Block, ...]) -> list[np.ndarray]:
     """For each input block: response (m₁, m₂, output) of its first channel to unit vectors."""
     import torch
 
     tensor = next(product.buffers(), torch.empty(0))
-    like = {"dtype": tensor.dtype, "device": tensor.device}
+    like: dict[str, Any] = {"dtype": tensor.dtype, "device": tensor.device}
     unit_sh = torch.eye(product.irreps_in2.dim, **like)
     responses = []
     for block in inputs:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused.contraction import SymmetricContraction
 from mpprobe.models.fused.convolution import Convolution
 from mpprobe.models.fused.irreps import (
@@ -36,13 +37,13 @@ DIRECTED = (
 class _Graph(threading.local):
     """The pairs of the forward pass that a thread runs; mace passes on tensors only."""
 
-    pairs: Pairs | None = None
+    pairs: Pairs
 
 
 class _Product(torch.nn.Module):
     """Stands for ``conv_tp`` as mace calls fused ones: gather, product and scatter in one."""
 
-    def __init__(self, block: torch.nn.Module, radial: Radial, graph: _Graph) -> None:
+    def __init__(self, block: ForeignModule, radial: Radial, graph: _Graph) -> None:
         super().__init__()
         product = block.conv_tp
         if len(names(product.irreps_in1)) != len(product.irreps_in1):
@@ -51,18 +52,24 @@ class _Product(torch.nn.Module):
         self.radial, self.graph = radial, graph
         self.irreps_in, self.out = product.irreps_in1, names(product.irreps_out)
 
-    def forward(self, x, sh, hidden, edge_index) -> ByIrrep:
+    def forward(
+        self, x: torch.Tensor, sh: torch.Tensor, hidden: torch.Tensor, edge_index: torch.Tensor
+    ) -> ByIrrep:
         messages = self.convolution(
             self.graph.pairs, rows(split(x, self.irreps_in)), sh, hidden, self.radial.matrix()
         )
         return dict(zip(self.out, messages, strict=True))
 
 
-class _Linear(LinearByIrrep):
+class _Linear(torch.nn.Module):
     """Stands for ``linear``: from messages by irrep to e3nn's layout."""
 
+    def __init__(self, linear: ForeignModule) -> None:
+        super().__init__()
+        self.by_irrep = LinearByIrrep(linear)
+
     def forward(self, features: ByIrrep) -> torch.Tensor:
-        return join(super().forward(features), self.irreps_out)
+        return join(self.by_irrep(features), self.by_irrep.irreps_out)
 
 
 @dataclass
@@ -77,11 +84,9 @@ class FusedMACE:
         NotFusable: one of its interactions isn't of a kind known here.
     """
 
-    module: torch.nn.Module
+    module: ForeignModule
     paired: bool = False
-    _exchange: list[tuple[torch.nn.Module, dict[str, torch.nn.Module]]] = field(
-        default_factory=list
-    )
+    _exchange: list[tuple[ForeignModule, dict[str, torch.nn.Module]]] = field(default_factory=list)
     _graph: _Graph = field(default_factory=_Graph)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: int = 0
@@ -97,10 +102,10 @@ class FusedMACE:
             contraction = SymmetricContraction(block.symmetric_contractions)
             self._exchange.append((block, {"symmetric_contractions": contraction}))
 
-    def _interaction(self, block: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    def _interaction(self, block: ForeignModule) -> dict[str, torch.nn.Module]:
         radial = Radial(block.conv_tp_weights)
         linear = _Linear(block.linear)
-        if set(linear.reached) != set(names(linear.irreps_out)):
+        if set(linear.by_irrep.reached) != set(names(linear.by_irrep.irreps_out)):
             raise NotFusable("its messages lack an irrep that is expected of them")
         return {
             "conv_tp_weights": radial,
@@ -120,7 +125,7 @@ class FusedMACE:
         try:
             yield
         finally:
-            self._graph.pairs = None
+            del self._graph.pairs
             with self._lock:
                 self._running -= 1
                 if self._running == 0:
@@ -139,4 +144,4 @@ class FusedMACE:
         for (block, _), parts in zip(self._exchange, self._originals, strict=True):
             block._modules.update(parts)
         for block in self.module.interactions:
-            vars(block).pop("conv_fusion", None)
+            block.__dict__.pop("conv_fusion", None)

@@ -126,8 +126,8 @@ class Pairs:
 
     def _share_out(self, bounds: list[tuple[int, int]]) -> SharedOut:
         # Each node's row goes to the thread in which most of its edges end.
-        reached = [self._edges_by_node(start, stop) for start, stop in bounds]
-        reached = np.array(reached).reshape(len(bounds), self.n_nodes)
+        counts = [self._edges_by_node(start, stop) for start, stop in bounds]
+        reached = np.array(counts).reshape(len(bounds), self.n_nodes)
         owner = reached.argmax(axis=0) if bounds else None
         n_rows, further, shares = self.n_nodes, [], []
         for thread, (start, stop) in enumerate(bounds):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused.convolution import Convolution, Rows
 from mpprobe.models.fused.irreps import (
     ByIrrep,
@@ -41,12 +42,13 @@ class FusedLayer(torch.nn.Module):
         NotFusable: one of them computes something else than expected here.
     """
 
-    def __init__(self, parts: dict[str, torch.nn.Module]) -> None:
+    def __init__(self, parts: dict[str, ForeignModule]) -> None:
         super().__init__()
         _check_parts(parts)
         convolution = parts["convolution"]
-        self.intro, self.interaction = parts["self_connection_intro"], parts["self_interaction_1"]
-        self.filter = convolution
+        self.intro: ForeignModule = parts["self_connection_intro"]
+        self.interaction: ForeignModule = parts["self_interaction_1"]
+        self.filter: ForeignModule = convolution
         self.convolution = Convolution(*read_layout(convolution.convolution))
         self.radial = Radial(convolution.weight_nn)
         self.connection = _connection(parts["self_connection_intro"])
@@ -79,7 +81,13 @@ class FusedLayer(torch.nn.Module):
             return by_rows(lambda some: (self.radial(some),), edges)[0]
         return lambda rows: self.radial(edges[rows])
 
-    def _after(self, x, species, modal, *blocks: torch.Tensor) -> tuple[torch.Tensor]:
+    def _after(
+        self,
+        x: torch.Tensor,
+        species: torch.Tensor | None,
+        modal: torch.Tensor | None,
+        *blocks: torch.Tensor,
+    ) -> tuple[torch.Tensor]:
         """Node features after this layer, from those before it and the messages by irrep."""
         if self._by_species:
             connection = split(self.connection(x, species), self.connection.irreps_out)
@@ -101,7 +109,7 @@ class FusedLayer(torch.nn.Module):
         return one_hot[data["batch"]].to(data["x"].dtype).unsqueeze(1)
 
 
-def fused_modules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+def fused_modules(module: ForeignModule) -> dict[str, torch.nn.Module]:
     """The model's modules in order, each layer's six replaced by one under its gate's name.
 
     Raises:
@@ -120,7 +128,7 @@ def fused_modules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return fused
 
 
-def _connection(intro: torch.nn.Module) -> LinearByIrrep | SpeciesLinear:
+def _connection(intro: ForeignModule) -> LinearByIrrep | SpeciesLinear:
     """sevenn's two self-connections: one linear map, or one for each species."""
     if type(intro).__name__ == "SelfConnectionIntro":
         return SpeciesLinear(intro.fc_tensor_product)
@@ -134,7 +142,7 @@ def _with_modal(features: ByIrrep, modal: torch.Tensor | None) -> ByIrrep:
     return features | {"0e": torch.cat([features["0e"], modal], dim=2)}
 
 
-def _check_irreps(product, before: LinearByIrrep, after: LinearByIrrep) -> None:
+def _check_irreps(product: ForeignModule, before: LinearByIrrep, after: LinearByIrrep) -> None:
     """The maps around the convolution speak of the same channels in the same order."""
     if str(before.irreps_out) != str(product.irreps_in1) or len(names(product.irreps_in1)) != len(
         product.irreps_in1
@@ -144,7 +152,7 @@ def _check_irreps(product, before: LinearByIrrep, after: LinearByIrrep) -> None:
         raise NotFusable("its messages lack an irrep that the gate expects")
 
 
-def _check_parts(parts: dict[str, torch.nn.Module]) -> None:
+def _check_parts(parts: dict[str, ForeignModule]) -> None:
     kinds = {
         "self_connection_intro": ("SelfConnectionLinearIntro", "SelfConnectionIntro"),
         "self_interaction_1": ("IrrepsLinear",),
