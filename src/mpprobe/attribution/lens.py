@@ -23,6 +23,8 @@ from mpprobe.structures import Frame, as_frames, check
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mpprobe.probes.scores import Scores
+
 #: How a layer's energy is read: by a linear readout fitted here, or by the model's own, added up.
 FITTED, OWN = "fitted", "model's own"
 
@@ -84,10 +86,10 @@ def energy_lens(
             if progress is not None:
                 progress(f"energies in {model.name}", k + 1, len(layers))
         total = np.zeros(len(energy))
-        for layer, part in sorted(_own_parts(model, frames, max_atoms).items()):
+        for index, part in sorted(_own_parts(model, frames, max_atoms).items()):
             total = total + part
             scores = scorer.score(energy, total, np.full(len(energy), True))
-            rows.append({"model": name, "readout": OWN, "layer": layer, **_cells(scores)})
+            rows.append({"model": name, "readout": OWN, "layer": index, **_cells(scores)})
     return pd.DataFrame(rows)
 
 
@@ -102,8 +104,8 @@ def _own_parts(
     return {layer: np.concatenate(own) for layer, own in parts.items()}
 
 
-def _cells(scores) -> dict[str, float]:
-    cells = {}
+def _cells(scores: Scores) -> dict[str, float]:
+    cells: dict[str, float] = {}
     for name in ("r2_within", "mae"):
         estimate = getattr(scores, name)
         low, high = estimate.interval()

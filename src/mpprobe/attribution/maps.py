@@ -13,6 +13,7 @@ from ase import Atoms
 
 from mpprobe.attribution.scalars import Scalar
 from mpprobe.errors import AttributionError
+from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Edit
 from mpprobe.models.potential import Layer, Potential
 from mpprobe.structures import Frame, as_frames
@@ -93,7 +94,7 @@ class Attribution:
         ]  # fmt: skip
         return pd.concat(tables, ignore_index=True)
 
-    def _blocks(self):
+    def _blocks(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each irrep and the attributions summed over the components of a channel, (n, mul)."""
         for block in self.layer.blocks:
             own = self.values[:, block.start : block.stop]
@@ -185,7 +186,9 @@ class Explained:
 
         return torch.cat([self.values(part) for part in x.split(self.copies)])
 
-    def values(self, x: torch.Tensor, edits: Mapping[int, Edit] = MappingProxyType({})):
+    def values(
+        self, x: torch.Tensor, edits: Mapping[int, Edit] = MappingProxyType({})
+    ) -> torch.Tensor:
         """The same in one forward pass, with later layers' features edited."""
         flat = x.flatten(0, 1)
 
@@ -196,7 +199,7 @@ class Explained:
         batch = self._batch(len(x))
         return self.scalar.values(self.potential, batch, {self.layer: put, **edits})
 
-    def _batch(self, copies: int):
+    def _batch(self, copies: int) -> Batch:
         if copies not in self._batches:
             self._batches[copies] = self.potential.batch([self.frame] * copies)
         return self._batches[copies]
@@ -231,35 +234,37 @@ class Explained:
 
         blocks = self.potential.layer(self.layer).blocks
         widths = [2 * block.l + 1 for block in blocks for _ in range(block.mul)]
+        repeats = torch.as_tensor(widths, device=self.features.device)
         channels = torch.arange(len(widths), device=self.features.device)
-        widths = torch.as_tensor(widths, device=self.features.device)
-        return channels.repeat_interleave(widths).expand(1, *self.features.shape)
+        return channels.repeat_interleave(repeats).expand(1, *self.features.shape)
 
 
-def _integrated_gradients(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+def _integrated_gradients(
+    problem: Explained, x: torch.Tensor, baseline: torch.Tensor
+) -> torch.Tensor:
     from captum.attr import IntegratedGradients
 
     return IntegratedGradients(problem).attribute(x, baseline, n_steps=STEPS)
 
 
-def _input_x_gradient(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+def _input_x_gradient(problem: Explained, x: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
     from captum.attr import Saliency
 
     gradient = Saliency(problem).attribute(x.clone().requires_grad_(), abs=False)
     return gradient * (x - baseline)
 
 
-def _gradient_shap(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+def _gradient_shap(problem: Explained, x: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
     from captum.attr import GradientShap
 
     return GradientShap(problem).attribute(x, baseline, n_samples=STEPS)
 
 
-def _atom_ablation(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+def _atom_ablation(problem: Explained, x: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
     return _ablation(problem, x, baseline, problem.atom_mask())
 
 
-def _channel_ablation(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+def _channel_ablation(problem: Explained, x: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
     return _ablation(problem, x, baseline, problem.channel_mask())
 
 
@@ -275,7 +280,7 @@ def _ablation(
     return found / mask.unique(return_counts=True)[1][mask]
 
 
-def _shapley(problem: Explained, x: torch.Tensor, baseline: torch.Tensor):
+def _shapley(problem: Explained, x: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
     from captum.attr import ShapleyValueSampling
 
     mask = problem.atom_mask()

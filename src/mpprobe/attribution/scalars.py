@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -23,12 +23,15 @@ class Scalar(ABC):
     """One number of a structure that a potential computes.
 
     Attributes:
-        name: for tables.
         unit: of the number.
     """
 
-    name: str
     unit: str
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """For tables."""
 
     @abstractmethod
     def values(
@@ -59,7 +62,9 @@ class TotalEnergy(Scalar):
     name: str = "energy"
     unit: str = "eV"
 
-    def values(self, potential, batch, edits=None):
+    def values(
+        self, potential: Potential, batch: Batch, edits: Mapping[int, Edit] | None = None
+    ) -> torch.Tensor:
         return potential.run(batch, edits=edits, keep_graph=True).energies
 
 
@@ -74,7 +79,9 @@ class SiteEnergy(Scalar):
     def name(self) -> str:
         return f"site energy of atom {self.atom}"
 
-    def values(self, potential, batch, edits=None):
+    def values(
+        self, potential: Potential, batch: Batch, edits: Mapping[int, Edit] | None = None
+    ) -> torch.Tensor:
         energies = potential.run(batch, edits=edits, keep_graph=True).site_energies
         return energies.reshape(batch.n_frames, -1)[:, self.atom]
 
@@ -91,13 +98,15 @@ class ForceComponent(Scalar):
     def name(self) -> str:
         return f"force on atom {self.atom} along {'xyz'[self.axis]}"
 
-    def values(self, potential, batch, edits=None):
+    def values(
+        self, potential: Potential, batch: Batch, edits: Mapping[int, Edit] | None = None
+    ) -> torch.Tensor:
         if not batch.positions.requires_grad:
             batch = replace(batch, positions=batch.positions.detach().clone().requires_grad_())
         forces = potential.run(batch, edits=edits, forces=True, keep_graph=True).forces
         return forces.reshape(batch.n_frames, -1, 3)[:, self.atom, self.axis]
 
-    def check(self, potential, frame, layer=None):
+    def check(self, potential: Potential, frame: Frame, layer: int | None = None) -> None:
         super().check(potential, frame, layer)
         if self.axis not in (0, 1, 2):
             raise AttributionError(f"axis {self.axis}: give 0, 1 or 2 for x, y or z")
@@ -127,7 +136,9 @@ class Decoded(Scalar):
     def name(self) -> str:
         return f"{self.target} read of atom {self.atom} in layer {self.layer}"
 
-    def values(self, potential, batch, edits=None):
+    def values(
+        self, potential: Potential, batch: Batch, edits: Mapping[int, Edit] | None = None
+    ) -> torch.Tensor:
         import torch
 
         output = potential.run(batch, [self.layer], edits, energies=False, keep_graph=True)
@@ -135,7 +146,7 @@ class Decoded(Scalar):
         read = x @ torch.as_tensor(self.weights).to(x) + self.intercept
         return read.reshape(batch.n_frames, -1)[:, self.atom]
 
-    def check(self, potential, frame, layer=None):
+    def check(self, potential: Potential, frame: Frame, layer: int | None = None) -> None:
         super().check(potential, frame, layer)
         width = potential.layer(self.layer).dim
         if np.shape(self.weights) != (width,):
@@ -147,3 +158,7 @@ class Decoded(Scalar):
             raise AttributionError(
                 f"layer {layer}: what is read in layer {self.layer} doesn't depend on later ones"
             )
+
+
+#: Those that belong to one atom.
+OfAtom: TypeAlias = SiteEnergy | ForceComponent | Decoded

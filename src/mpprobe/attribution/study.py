@@ -17,6 +17,7 @@ from mpprobe.attribution.maps import Attribution, attribute, check_choices
 from mpprobe.attribution.scalars import (
     Decoded,
     ForceComponent,
+    OfAtom,
     Scalar,
     SiteEnergy,
     TotalEnergy,
@@ -168,7 +169,11 @@ class AttributionPlan:
         self, name: str, model: Potential, found: _Tables, progress: Progress | None
     ) -> None:
         scalar = self._scalar(model)
-        ways = {"edges": self._edges, "layers": self._layers, "graph": self._graph}
+        ways: dict[str, Callable[..., None]] = {
+            "edges": self._edges,
+            "layers": self._layers,
+            "graph": self._graph,
+        }
         for k, way in enumerate([self._map, *(ways[chosen] for chosen in self.more)]):
             way(name, model, scalar, found)
             if progress is not None:
@@ -207,7 +212,7 @@ class AttributionPlan:
         table.insert(2, "distance", distance)
         return table
 
-    def _graph(self, name: str, model: Potential, scalar: Scalar, found: _Tables) -> None:
+    def _graph(self, name: str, model: Potential, scalar: OfAtom, found: _Tables) -> None:
         import pandas as pd
 
         everyone = influence(model, self.frame, lambda i: replace(scalar, atom=i))

@@ -8,8 +8,12 @@ import os
 import re
 from collections.abc import Callable, MutableMapping
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from mpprobe.models.spec import ModelSpec
 
 #: The variable in which the shell says what it wants; Typer makes it from the command's name.
 VARIABLE = "_MPPROBE_COMPLETE"
@@ -99,7 +103,7 @@ def modals(ctx: typer.Context) -> list[str]:
     return list(spec.modals) if spec else []
 
 
-def _chosen(ctx: typer.Context):
+def _chosen(ctx: typer.Context) -> ModelSpec | None:
     """The first named model on the line so far, or None."""
     from mpprobe.models.registry import canonical, named_models
 

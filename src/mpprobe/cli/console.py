@@ -71,7 +71,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
     from rich import progress as rich_progress
 
     class Rate(rich_progress.ProgressColumn):
-        def render(self, task):
+        def render(self, task: rich_progress.Task) -> str:
             speed = task.finished_speed or task.speed
             return f"{speed:,.0f}/s" if speed else ""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
+
+if TYPE_CHECKING:
+    from mpprobe.interventions.erasing import ErasingPlan
 
 
 def erase(
@@ -106,7 +109,7 @@ def erase(
     return given.close()
 
 
-def _summary(plan) -> str:
+def _summary(plan: ErasingPlan) -> str:
     """What is going to be erased, in a line."""
     layers = ", ".join(map(str, plan.layers))
     return (

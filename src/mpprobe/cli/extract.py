@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import options
 from mpprobe.cli.console import note, progress
 from mpprobe.cli.work import choose_executor, chosen_executor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpprobe.activations import Store
+    from mpprobe.activations.manifest import Configuration, Shard
+    from mpprobe.models.potential import Potential
+    from mpprobe.probes.executor import Executor
+    from mpprobe.scale.shards import Task
 
 
 def extract(
@@ -103,7 +112,7 @@ def extract(
     return given.close()
 
 
-def _share(shards, task, quiet: bool) -> Sequence[int]:
+def _share(shards: Sequence[Shard], task: Task | None, quiet: bool) -> Sequence[int]:
     """Numbers of the shards that this task does: all of them where there is but one task."""
     from mpprobe.scale.shards import assign
 
@@ -115,14 +124,20 @@ def _share(shards, task, quiet: bool) -> Sequence[int]:
     return share
 
 
-def _by_workers(store, potential, executor, count, share) -> None:
+def _by_workers(
+    store: Store,
+    potential: Potential,
+    executor: Executor,
+    count: Callable[[int, int], None],
+    share: Sequence[int],
+) -> None:
     from mpprobe.probes.features import check_shared, fill_store
 
     check_shared([store.folder.absolute()], executor)
     fill_store(store, potential, executor, count, share)
 
 
-def _summary(configuration) -> str:
+def _summary(configuration: Configuration) -> str:
     """What is going to be extracted, in a line."""
     model, shards = configuration.model, configuration.shards
     n_frames, n_atoms = (sum(sizes) for sizes in zip(*shards, strict=True))
@@ -139,7 +154,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _print(store, as_json: bool) -> int:
+def _print(store: Store, as_json: bool) -> int:
     """Where the store is, and how far it has come."""
     total, missing = len(store.shards), store.missing()
     if as_json:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mpprobe.activations import Journal, journal_beside
 from mpprobe.cli.console import note
@@ -16,7 +17,12 @@ from mpprobe.targets.reference import reference_of
 
 
 def load_models(
-    names: Sequence[str], frames: Sequence[Frame], quiet: bool, *, modal: str | None, **options
+    names: Sequence[str],
+    frames: Sequence[Frame],
+    quiet: bool,
+    *,
+    modal: str | None,
+    **options: Any,
 ) -> list[Potential]:
     """Every model with the same options; fidelities as the structures' functional asks.
 
@@ -66,7 +72,7 @@ def comparison(potentials: Sequence[Potential], frames: Sequence[Frame]) -> str:
 
 
 @contextlib.contextmanager
-def unfinished(output: Path, plan, quiet: bool) -> Iterator[Journal]:
+def unfinished(output: Path, plan: Any, quiet: bool) -> Iterator[Journal]:
     """What a run with the same plan, potential and device left of this output when it stopped.
 
     Raises:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import options
 from mpprobe.cli.console import stdout
+
+if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+
+    from mpprobe.models.spec import Family, ModelSpec
 
 
 def models(
@@ -30,7 +35,7 @@ def models(
         stdout().print(f"{family.name}: {_speed(family)}", soft_wrap=True)
 
 
-def _speed(family) -> str:
+def _speed(family: Family) -> str:
     """Which kernels forward passes take, on a CPU and on CUDA; ``--no-fast`` takes neither."""
     on_cpu = "fused kernels" if family.fused_on_cpu else "as its package runs it"
     on_cuda = [
@@ -40,7 +45,7 @@ def _speed(family) -> str:
     return f"on a CPU {on_cpu}; on CUDA {', '.join(on_cuda) or 'as its package runs it'}{note}"
 
 
-def _record(family, spec) -> dict:
+def _record(family: Family, spec: ModelSpec) -> dict:
     """One model as plain data; None for what is known only once its file is there."""
     depth = len(spec.irreps) - 1 if spec.irreps else None
     return {
@@ -50,7 +55,7 @@ def _record(family, spec) -> dict:
         "layers": depth,
         "irreps": list(spec.irreps) or None,
         "cutoff": spec.cutoff,
-        "reach": spec.cutoff * depth if depth else None,
+        "reach": spec.cutoff * depth if spec.cutoff and depth else None,
         "modals": list(spec.modals),
         "heads": list(spec.heads),
         "licence": spec.licence,
@@ -70,11 +75,12 @@ def _print_table(records: list[dict]) -> None:
         "random:MODEL[:SEED] is the same architecture with random weights.",
         caption_justify="left",
     )
-    for column, justify in (
+    columns: tuple[tuple[str, JustifyMethod], ...] = (
         ("model", "left"), ("layers", "right"), ("irreps after the first layer", "left"),
         ("cutoff, reach (Å)", "right"), ("trained on", "left"), ("licence", "left"),
         ("weights", "left"), ("here", "left"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for column, justify in columns:
         table.add_column(column, justify=justify, overflow="fold")
     for r in records:
         name = r["name"] + _choices("--modal", r["modals"]) + _choices("--head", r["heads"])

@@ -129,12 +129,11 @@ Config = Annotated[
     ),
 ]  # fmt: skip
 _MODEL = "A name from `mpprobe models`, the path of a checkpoint, or random:MODEL[:SEED]."
-Model = Annotated[
-    str,
-    typer.Option(
-        "-m", "--model", metavar="MODEL", help=_MODEL, autocompletion=completion.models
-    ),
-]  # fmt: skip
+_MODEL_OPTION = typer.Option(
+    "-m", "--model", metavar="MODEL", help=_MODEL, autocompletion=completion.models
+)
+Model = Annotated[str, _MODEL_OPTION]
+OptionalModel = Annotated[str | None, _MODEL_OPTION]
 Models = Annotated[
     list[str],
     typer.Option(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, show
 from mpprobe.errors import InterventionError
+
+if TYPE_CHECKING:
+    from mpprobe.structures import Frame
 
 
 def patch(
@@ -94,7 +97,7 @@ def patch(
     note(f"written to {output}: {', '.join(file.name for file in files)}", quiet)
 
 
-def _one(spec: str):
+def _one(spec: str) -> Frame:
     """The one structure of a file.
 
     Raises:

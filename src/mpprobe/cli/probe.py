@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +14,13 @@ from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import choose_executor, choose_store, chosen_executor
 from mpprobe.errors import require
 
+if TYPE_CHECKING:
+    from mpprobe.probes.study import Plan
+
 
 def probe(
     context: typer.Context,
-    model: options.Model = None,
+    model: options.OptionalModel = None,
     store: options.Store = None,
     layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
     target: Annotated[
@@ -129,7 +132,7 @@ def probe(
     return given.close()
 
 
-def _summary(plan) -> str:
+def _summary(plan: Plan) -> str:
     """What is going to be probed, in a line."""
     n_atoms = sum(len(frame) for frame in plan.frames)
     return (
@@ -140,7 +143,7 @@ def _summary(plan) -> str:
     )
 
 
-def _stored(plan) -> Iterator[str]:
+def _stored(plan: Plan) -> Iterator[str]:
     """What to know about features that come from a store."""
     if plan.store is None:
         return

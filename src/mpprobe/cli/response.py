@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import wins
+
+if TYPE_CHECKING:
+    from mpprobe.models.potential import Potential
 
 
 def response(
@@ -124,7 +127,7 @@ def _crystals(names: list[str]) -> list:
     return [crystal(name) for name in dict.fromkeys(names)]
 
 
-def _controls(potential, quiet: bool) -> list:
+def _controls(potential: Potential, quiet: bool) -> list:
     """The metals that the potential knows."""
     from mpprobe.response import CRYSTALS, METAL, crystal
 

@@ -7,12 +7,18 @@ import io
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpprobe.cli import DONE, LEFT_OUT, options
 from mpprobe.cli.console import note, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpprobe.cli.record import Record
+    from mpprobe.cli.steps import Step
 
 
 def run_study(
@@ -72,9 +78,9 @@ def run_study(
     return code
 
 
-def _plan(steps, record, overwrite: bool) -> list[tuple[Any, str]]:
+def _plan(steps: Sequence[Step], record: Record, overwrite: bool) -> list[tuple[Step, str]]:
     """Every step with why it is to be done; empty if it is done."""
-    plan: list[tuple[Any, str]] = []
+    plan: list[tuple[Step, str]] = []
     pending: set[str] = set()
     for step in steps:
         upstream = [name for name in step.after if name in pending]
@@ -86,12 +92,18 @@ def _plan(steps, record, overwrite: bool) -> list[tuple[Any, str]]:
     return plan
 
 
-def _waits(step, plan) -> bool:
+def _waits(step: Step, plan: Sequence[tuple[Step, str]]) -> bool:
     """Whether the step takes what an earlier one has still to make."""
     return any(why for earlier, why in plan if earlier.name in step.after)
 
 
-def _run(plan, record, overwrite: bool, flags: list[str], quiet: bool) -> tuple[int, dict]:
+def _run(
+    plan: Sequence[tuple[Step, str]],
+    record: Record,
+    overwrite: bool,
+    flags: list[str],
+    quiet: bool,
+) -> tuple[int, dict]:
     """The exit code of the study, and the seconds that each step took."""
     seconds: dict[str, float] = {}
     for number, (step, why) in enumerate(plan, 1):
@@ -113,7 +125,7 @@ def _run(plan, record, overwrite: bool, flags: list[str], quiet: bool) -> tuple[
     return max(record.code(step) for step, _ in plan), seconds
 
 
-def _make_room(step, record) -> None:
+def _make_room(step: Step, record: Record) -> None:
     """Take away a store that the study made with other options; results are replaced anyway."""
     from mpprobe.errors import MPProbeError
 
@@ -132,9 +144,11 @@ def _silent(as_json: bool) -> contextlib.AbstractContextManager:
     return contextlib.redirect_stdout(io.StringIO()) if as_json else contextlib.nullcontext()
 
 
-def _show(plan, record, as_json: bool, seconds: dict[str, float]) -> None:
+def _show(
+    plan: Sequence[tuple[Step, str]], record: Record, as_json: bool, seconds: dict[str, float]
+) -> None:
     """The plan, or with ``as_json`` also what was done of it."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "step": step.name,
             "command": " ".join(step.words),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
+
+if TYPE_CHECKING:
+    from mpprobe.interventions.steering import SteeringPlan
 
 
 def steer(
@@ -121,7 +124,7 @@ def steer(
     return given.close()
 
 
-def _summary(plan) -> str:
+def _summary(plan: SteeringPlan) -> str:
     """What is going to be steered, in a line."""
     return (
         f"{plan.potential.name}: {plan.target.name} ({plan.part}) steered at layer {plan.layer}; "

@@ -136,8 +136,9 @@ def commands() -> dict[str, Any]:
 
     from mpprobe.cli.app import app
 
-    found = {}
-    for name, command in get_command(app).commands.items():
+    found: dict[str, Any] = {}
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
         below = getattr(command, "commands", None)
         found |= {f"{name} {n}": c for n, c in below.items()} if below else {name: command}
     # A study is no step of a study.
@@ -175,7 +176,8 @@ def _with_folders(
     own: Mapping[str, Any], known: Mapping[str, Any], before: Mapping[str, Step]
 ) -> tuple[dict[str, Any], list[str]]:
     """The options with the folders of earlier steps in place of their names, and those names."""
-    filled, after = dict(own), []
+    filled: dict[str, Any] = dict(own)
+    after: list[str] = []
     for flag, option in known.items():
         if option.nargs == -1:
             filled.setdefault(flag, [name for name, step in before.items() if step.makes_results])
@@ -183,7 +185,7 @@ def _with_folders(
             continue
         given = filled.get(flag)
         many = isinstance(given, list)
-        names = given if many else [given]
+        names: list[Any] = given if isinstance(given, list) else [given]
         after += [name for name in names if name in before]
         paths = [str(before[name].output) if name in before else name for name in names]
         if flag in filled:
@@ -214,7 +216,8 @@ def _configuration(
     try:
         context = command.make_context(name, list(arguments), default_map=dict(defaults))
     except typer.BadParameter as error:
-        flag = max(error.param.opts, key=len).removeprefix("--")
+        opts = error.param.opts if error.param else [name]
+        flag = max(opts, key=len).removeprefix("--")
         reason = str(error.message).rstrip(".") or "is needed, and not given"
         raise MPProbeError(f"{where}: {flag}: {reason}") from error
     values = options.effective_values(context)

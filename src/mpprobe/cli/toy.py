@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
 from mpprobe.cli.work import choose_executor, chosen_executor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="Worlds in which charges and potentials are known, and models trained there.",
@@ -250,7 +253,15 @@ def report(
     _report(context, rows, answers(rows), output, overwrite, as_json, quiet)
 
 
-def _report(context, rows, found, output, overwrite, as_json, quiet) -> None:
+def _report(
+    context: typer.Context,
+    rows: pd.DataFrame,
+    found: pd.DataFrame,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     from mpprobe.report.sweep import LEGEND, sweep_results, sweep_tables, write_sweep
 
     show(sweep_results(rows, found), sweep_tables(rows, found), LEGEND, as_json)

@@ -59,7 +59,8 @@ def wins(context: typer.Context, one: str, other: str) -> bool:
 
 
 def _on_the_command_line(context: typer.Context, name: str) -> bool:
-    return context.get_parameter_source(name).name == "COMMANDLINE"
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def choose_executor(executor: str, scheduler: str | None, workers: int | None) -> str:

@@ -99,7 +99,8 @@ def encoding_errors(
         _labels(frames, settings.in_domain),
     )  # fmt: skip
     models = list(models_of(potential, random_weights, settings.seed))
-    columns, layers = {}, []
+    columns: dict[str, np.ndarray] = {}
+    layers = []
     for k, (name, model) in enumerate(models):
         run = Evaluator(model, frames, max_atoms).run(
             layers=[t.index for t in model.layers if t.index > 0]

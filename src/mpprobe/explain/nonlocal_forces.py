@@ -275,7 +275,8 @@ def _vectors(first: Frame, frame: Frame) -> dict[int, np.ndarray]:
         and np.array_equal(first.atoms.pbc, frame.atoms.pbc)
     )
     vectors = frame.atoms.positions - first.atoms.positions if same else None
-    moved = [] if vectors is None else np.flatnonzero(np.linalg.norm(vectors, axis=1) > _MOVED)
+    size = np.zeros(0) if vectors is None else np.linalg.norm(vectors, axis=1)
+    moved = np.flatnonzero(size > _MOVED)
     if vectors is None or len(moved) > 2 or (frame is not first and len(moved) == 0):
         what = "has other atoms or another cell" if vectors is None else f"moves {len(moved)} atoms"
         raise StructureError(
@@ -289,7 +290,9 @@ def _charges(frame: Frame, source: str) -> np.ndarray:
     return screened_charges(frame) if source == "screened" else charges_of(frame, source)
 
 
-def _labels(potential: Potential, first: Frame, frame: Frame, i: int, j: int, steps) -> dict:
+def _labels(
+    potential: Potential, first: Frame, frame: Frame, i: int, j: int, steps: np.ndarray
+) -> dict:
     symbols = first.atoms.get_chemical_symbols()
     distance = first.atoms.get_distance(i, j, mic=True)
     return {
@@ -325,11 +328,13 @@ def _pair_rows(
     forces: dict,
     steps: np.ndarray,
 ) -> list[dict]:
-    alone = {i: singles.get(_Displaced(two.frame, {i: v}).key) for i, v in two.vectors.items()}
-    if None in alone.values():
-        return []
     (i, u), (j, v) = two.vectors.items()
-    frames = [two.frame, alone[i].frame, alone[j].frame, first]
+    only_i_moved, only_j_moved = (
+        singles.get(_Displaced(two.frame, {k: w}).key) for k, w in two.vectors.items()
+    )
+    if only_i_moved is None or only_j_moved is None:
+        return []
+    frames = [two.frame, only_i_moved.frame, only_j_moved.frame, first]
     lengths = np.linalg.norm(u), np.linalg.norm(v)
     along = v / lengths[1]
     row = _labels(potential, first, two.frame, i, j, steps)

@@ -201,7 +201,7 @@ def held_out_domains(
     return pd.DataFrame(rows)
 
 
-def benjamini_hochberg(p: Sequence[float]) -> np.ndarray:
+def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """p-values corrected for their number (Benjamini and Hochberg, 1995); NaN stays and isn't
     counted."""
     from scipy.stats import false_discovery_control
@@ -236,7 +236,7 @@ def nested_resamples(
     return group, counts
 
 
-def _subsets(atoms: pd.DataFrame):
+def _subsets(atoms: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     atoms = atoms.dropna(subset=predictors(atoms))
     found = [(ALL, atoms), (IN_DOMAIN, atoms[atoms["in_domain"]]),
              (OUT_OF_DOMAIN, atoms[~atoms["in_domain"]])]  # fmt: skip

@@ -165,17 +165,19 @@ class ExplainingPlan:
             _asked(MIXED, mixed_model(atoms)),
             _gains(domains),
         ]
-        random, erasures, decoding = [], [], []
+        drawn, erasures, decoding = [], [], []
         for plan in self.erasing:
             found = plan.run(max_atoms=max_atoms, progress=progress, journal=journal)
             target = {"target": plan.target.name}
             rows.append(_erased(found, atoms))
-            random.append(_drawn(found).assign(**target))
+            drawn.append(_drawn(found).assign(**target))
             erasures.append(found.erasures.assign(**target))
             decoding.append(found.decoding.assign(**target))
-        tables = (pd.concat(t, ignore_index=True) for t in (random, erasures, decoding))
+        random, erased, decoded = (
+            pd.concat(t, ignore_index=True) for t in (drawn, erasures, decoding)
+        )
         effects = _corrected(pd.concat(rows, ignore_index=True))
-        return Explained(effects, domains, *tables, encoding, self.provenance)
+        return Explained(effects, domains, random, erased, decoded, encoding, self.provenance)
 
 
 def make_explaining(

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpprobe.errors import require
 from mpprobe.probes.splits import Split
 from mpprobe.structures.frame import Frame
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 # Resolution of the density: l ≤ 4, 5 radial functions, Gaussians and a smooth edge of 0.5 Å.
 MAX_ANGULAR = 4
@@ -65,7 +69,7 @@ def soap(
     frames: Sequence[Frame],
     cutoff: float,
     *,
-    species: Sequence[int] | None = None,
+    species: Sequence[int] | np.ndarray | None = None,
     width: int = 512,
     seed: int = 0,
 ) -> np.ndarray:
@@ -109,7 +113,7 @@ def _pair_weights(n: int, width: int, seed: int, z1: int, z2: int) -> np.ndarray
 
 
 def radial_densities(
-    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | None = None
+    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
     """The l = 0 part of the density around every atom: distances and species of single neighbours.
 
@@ -140,7 +144,7 @@ def radial_densities(
 
 
 def neighbour_vectors(
-    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | None = None
+    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
     """The l = 1 part of the density around every atom, by neighbour species and radial function.
 
@@ -175,7 +179,7 @@ def _numbers(frames: Sequence[Frame]) -> np.ndarray:
     return np.concatenate([f.numbers for f in frames])
 
 
-def one_hot(numbers: np.ndarray, species: Sequence[int] | None = None) -> np.ndarray:
+def one_hot(numbers: np.ndarray, species: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """Which species each atom is, (n_atoms, n_species): those that occur, ascending, or others."""
     return numbers[:, None] == (np.unique(numbers) if species is None else np.asarray(species))
 
@@ -184,7 +188,7 @@ def _normal(n: int, width: int, seed: int | list[int]) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=width**-0.5, size=(n, width))
 
 
-def _calculator(name: str, cutoff: float, max_angular: int):
+def _calculator(name: str, cutoff: float, max_angular: int) -> Any:
     """A featomic calculator of the density within ``cutoff``."""
     require("featomic", "the local-geometry baseline (SOAP)")
     import featomic
@@ -199,7 +203,7 @@ def _calculator(name: str, cutoff: float, max_angular: int):
 
 
 def _blocks(
-    calculator, frames: Sequence[Frame], cutoff: float
+    calculator: Any, frames: Sequence[Frame], cutoff: float
 ) -> Iterator[tuple[dict[str, int], np.ndarray, np.ndarray]]:
     """Each block of the descriptor: its key, the rows (atoms of all frames) and the values."""
     offsets = np.cumsum([0, *(len(f) for f in frames)])
@@ -218,7 +222,7 @@ def batches(frames: Sequence[Frame]) -> Iterator[list[int]]:
         yield np.flatnonzero(number == n).tolist()
 
 
-def _periodic(frame: Frame, cutoff: float):
+def _periodic(frame: Frame, cutoff: float) -> Atoms:
     """The structure as featomic takes it: periodic in all directions or in none.
 
     A slab or a wire gets vacuum wider than the cutoff along its open directions, so that no atom

@@ -70,9 +70,13 @@ def _in_files(acts: Activations) -> Activations:
     """The same, each layer's file mapped slice by slice and not as a whole."""
     return Activations(
         acts.rows,
-        {t: LayerFeatures(f.layer, RowFiles.of([f.values.filename]))
-         for t, f in acts.features.items()},
-    )  # fmt: skip
+        {t: LayerFeatures(f.layer, _file_of(f.values)) for t, f in acts.features.items()},
+    )
+
+
+def _file_of(values: Any) -> Any:
+    """The rows of the file that a memory map is of."""
+    return RowFiles.of([values.filename])
 
 
 def features_by_workers(
@@ -139,7 +143,7 @@ def _store(folder: Path) -> Store:
 def _potential(recipe: tuple[tuple[str, Any], ...]) -> Potential:
     potential = load(**dict(recipe))
     # Every shard asks for the twin, which takes seconds to build.
-    potential.randomised = cache(potential.randomised)
+    vars(potential)["randomised"] = cache(potential.randomised)
     return potential
 
 

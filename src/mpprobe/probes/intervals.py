@@ -20,7 +20,7 @@ def with_intervals(
         group: of what the metrics are made of; with fewer than five the interval is NaN.
     """
     few = len(np.unique(group)) < MIN_GROUPS
-    row = {}
+    row: dict[str, float] = {}
     for name, values in metrics.items():
         found = estimate(values, bootstrap, few)
         low, high = found.interval()

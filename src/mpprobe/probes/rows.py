@@ -62,7 +62,7 @@ class RowFiles:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _parts(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        first = np.searchsorted(self.starts, start, side="right") - 1
+        first = int(np.searchsorted(self.starts, start, side="right")) - 1
         for i in range(min(first, len(self.paths) - 1), len(self.paths)):
             begin = self.starts[i]
             yield np.load(self.paths[i], mmap_mode="r")[max(start - begin, 0) : stop - begin]

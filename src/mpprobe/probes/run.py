@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,12 +116,15 @@ class Run:
         if self.store is not None:
             self.acts = stored_features(self.store, self.asked)
             return
-        options = {"seed": self.settings.seed, "max_atoms": max_atoms, "progress": self.progress}
-        given = self.model, self.frames, self.asked, self.folder
+        options: dict[str, Any] = {"seed": self.settings.seed, "max_atoms": max_atoms}
+        potential: Any = self.model  # whose description has a store
+        given = potential, self.frames, self.asked, self.folder
         if self.executor.in_process:
-            self.acts = extracted_features(*given, **options)
+            self.acts = extracted_features(*given, progress=self.progress, **options)
         else:
-            self.acts = features_by_workers(*given, **options, executor=self.executor)
+            self.acts = features_by_workers(
+                *given, progress=self.progress, executor=self.executor, **options
+            )
 
     def probe_order(self, targets: Sequence[Target], splits: Sequence[Split]) -> None:
         """Probe targets of one order with every source of features of that order."""
@@ -147,12 +151,14 @@ class Run:
     def map_layers(self) -> None:
         """Each layer's scalar features on a plane, of the model's own."""
         for source in layer_sources(self.acts[MODEL], MODEL, 0):
-            self.maps[source.layer] = principal_components(source.values)
+            if source.layer is not None:
+                self.maps[source.layer] = principal_components(source.values)
 
     def _probe(self, targets: Sequence[Target], split: Split, source: Source) -> None:
         """Fit and score one source on one split: targets, shuffles and random directions."""
         real = np.stack([self.true[t.name] for t in targets], axis=-1)
-        own = source.kind == MODEL
+        layer = source.layer if source.kind == MODEL else None
+        own = layer is not None
         shuffles = [
             shuffle_within_species(real, self.rows.species, self.settings.seed + 1 + k)
             for k in range(SHUFFLES if own else 0)
@@ -162,10 +168,10 @@ class Run:
         found, n = fit.predictions, len(targets)
         for i, target in enumerate(targets):
             self._record(source.kind, source, target, split, found[..., i])
-            if own:
+            if layer is not None:
                 controls = [(y[..., k], found[..., k]) for k in range(n + i, y.shape[-1], n)]
                 self._record_mean(SHUFFLED, source, target, split, controls)
-                self.predictions[target.name, split.name, source.layer] = found[..., i]
+                self.predictions[target.name, split.name, layer] = found[..., i]
         if own:
             maps = random_direction_maps(fit.probe, split, n_targets=n, seed=self.settings.seed)
             drawn = apply_maps(source.values, maps, split, executor=self.executor)
@@ -181,7 +187,9 @@ class Run:
         for i, target in enumerate(targets):
             self._record(SPECIES_MEAN, source, target, split, found[..., i])
 
-    def _record(self, kind, source, target, split, predicted) -> None:
+    def _record(
+        self, kind: str, source: Source, target: Target, split: Split, predicted: np.ndarray
+    ) -> None:
         """Scores over all tested atoms and over each domain."""
         y, scored = self.true[target.name], split.scored
         subsets = {ALL: self.scorer.score(y, predicted, scored)}
@@ -190,17 +198,25 @@ class Run:
         for subset, scores in subsets.items():
             self._keep(kind, source, target, split, subset, scores)
 
-    def _record_mean(self, kind, source, target, split, pairs) -> None:
+    def _record_mean(
+        self,
+        kind: str,
+        source: Source,
+        target: Target,
+        split: Split,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    ) -> None:
         """The mean score over the draws of a control, over all tested atoms."""
         draws = [self.scorer.score(y, predicted, split.scored) for y, predicted in pairs]
-        mean = Scores(
-            *(Estimate.mean([getattr(d, m) for d in draws]) for m in ("r2", "r2_within", "mae")),
-            draws[0].n_atoms,
-            draws[0].n_structures,
+        r2, within, mae = (
+            Estimate.mean([getattr(d, m) for d in draws]) for m in ("r2", "r2_within", "mae")
         )
+        mean = Scores(r2, within, mae, draws[0].n_atoms, draws[0].n_structures)
         self._keep(kind, source, target, split, ALL, mean)
 
-    def _keep(self, kind, source, target, split, subset, scores) -> None:
+    def _keep(
+        self, kind: str, source: Source, target: Target, split: Split, subset: str, scores: Scores
+    ) -> None:
         key = Key(target.name, split.name, kind, source.layer, source.width, subset)
         self.scored[key] = scores
         self.about[key] = source

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Bootstrap:
         # Counts are Poisson-like about 1: that one passes 255 is out of the question.
         return np.array([np.bincount(d, minlength=n) for d in drawn], dtype=np.uint8)
 
-    def totals(self, sums) -> np.ndarray:
+    def totals(self, sums: Any) -> np.ndarray:
         """Totals of per-group ``sums`` (n_groups, q), dense or sparse: (1 + n_resamples, q).
 
         The first row is the data set as it is, the others the resamples.
@@ -176,8 +177,9 @@ class Scorer:
             r2, mae = _scalar_scores(y, error, group, bootstrap)
             within = _within(y, error, group, self.kind[rows], bootstrap)
         few = len(np.unique(group)) < MIN_GROUPS
-        r2, within, mae = (estimate(values, bootstrap, few) for values in (r2, within, mae))
-        return Scores(r2, within, mae, len(rows), len(np.unique(self.structure[rows])))
+        n_structures = len(np.unique(self.structure[rows]))
+        whole, centred, absolute = (estimate(v, bootstrap, few) for v in (r2, within, mae))
+        return Scores(whole, centred, absolute, len(rows), n_structures)
 
     def score_by(
         self, labels: np.ndarray, y: np.ndarray, prediction: np.ndarray, where: np.ndarray

@@ -145,8 +145,8 @@ def local_sources(
             pieces.append(paths)
             progress(place * len(numbered) + len(pieces), len(LOCAL[l]) * len(numbered))
         names = [name, *[name + SAME_WIDTH for _ in widths]]
-        for kind, paths in zip(names, zip(*pieces, strict=True), strict=True):
-            yield Source(kind, None, "", RowFiles.of(paths))
+        for kind, files in zip(names, zip(*pieces, strict=True), strict=True):
+            yield Source(kind, None, "", RowFiles.of(files))
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Plan:
         if executor.in_process:
             return
         check_shared([work, *([self.store.folder] if self.store else [])], executor)
-        if self.store is None:
+        if self.store is None and isinstance(self.model, Potential):
             check_recipe(self.model)
 
 
@@ -139,12 +139,14 @@ def make_plan(
     Arguments and errors as in :func:`probe`.
     """
     settings = settings or Settings()
-    store = potential if isinstance(potential, Store) else None
-    model = potential if store is None else store.model
-    if store is None:
-        frames = [] if structures is None else as_frames(structures)
-    else:
+    store: Store | None = None
+    model: Potential | StoredModel
+    if isinstance(potential, Store):
+        store, model = potential, potential.model
         frames = _stored_frames(store, structures)
+    else:
+        model = potential
+        frames = [] if structures is None else as_frames(structures)
     names = [targets] if isinstance(targets, str) else list(dict.fromkeys(targets))
     splits = [splits] if isinstance(splits, str) else list(dict.fromkeys(splits))
     if not (frames and names and splits):

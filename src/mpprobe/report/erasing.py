@@ -200,7 +200,7 @@ def erasing_figure(found: Erasing) -> Figure:
 def _effect_panel(axis: Axes, found: Erasing, measure: str) -> None:
     own = found.effects[found.effects["model"] == TRAINED]
     domains = list(dict.fromkeys(own["domain"]))
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         RANDOM: {"color": "0.6", "marker": ".", "markersize": 4},
         SPECIES: {"color": "0.2", "marker": "_", "markersize": 12},
         TARGET: {"color": MODEL_COLOUR, "marker": "o", "markersize": 6},
@@ -228,7 +228,7 @@ def _decoding_panel(axis: Axes, found: Erasing) -> None:
                       markersize=4, label=f"{model}, {when}")  # fmt: skip
     axis.set_xlabel("layer")
     axis.set_ylabel(f"{_score(found)} (held out)")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params(axis="x", integer=True)
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
     axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2),
                 ncols=2)  # fmt: skip

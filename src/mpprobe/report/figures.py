@@ -98,7 +98,7 @@ def _profile(axis: Axes, rows: pd.DataFrame) -> None:
     own = {"color": MODEL_COLOUR, "marker": "o", "markersize": 5, "linewidth": 1.8}
     score_line(axis, rows[rows["features"] == "model"], metric, "trained model", own)
     score_axis(axis, metric)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params(axis="x", integer=True)
 
 
 def score_axis(axis: Axes, metric: str) -> None:
@@ -132,7 +132,7 @@ def legend_entries(axes: Iterable[Axes]) -> dict[str, Any]:
     return entries
 
 
-def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def _shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend below all panels; it says where low scores are drawn."""
     entries = legend_entries(axes)
     order = sorted(entries, key=lambda label: label != "trained model")
@@ -193,10 +193,10 @@ def parity(study: Study, target: str, split: str, layer: int | None = None) -> F
 
     layer = best_layer(study, target, split) if layer is None else layer
     true, decoded = study.true[target], study.predictions[target, split, layer]
-    panels = [("", true, decoded)]
+    panels: list[tuple[str, np.ndarray, np.ndarray]] = [("", true, decoded)]
     if true.ndim == 1 and target not in study.trivial:
-        within = (_centred(study, v, np.isfinite(decoded)) for v in (true, decoded))
-        panels.append((", within species and compound", *within))
+        x, y = (_centred(study, v, np.isfinite(decoded)) for v in (true, decoded))
+        panels.append((", within species and compound", x, y))
     unit = study.targets[target].unit
     with figure_style():
         figure = Figure(figsize=(3.6 * len(panels), 3.9), layout="constrained")

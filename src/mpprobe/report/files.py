@@ -139,7 +139,7 @@ def write_result(
     *,
     overwrite: bool,
     configuration: str | None,
-    more: Callable[[Path], None] = lambda part: None,
+    more: Callable[[Path], object] = lambda part: None,
 ) -> list[Path]:
     """Write ``results.json``, tables as CSV, figures as PNG and PDF, and ``config.yaml``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,7 +32,8 @@ def place_labels(
         names: of the points.
         low, high: ends of the bars through the points, (n,); nan where there is none.
     """
-    axis.figure.draw_without_rendering()
+    figure: Any = axis.figure  # for a part of a figure has no such method
+    figure.draw_without_rendering()
     bars = np.linspace(np.fmin(low, y), np.fmax(high, y), 25)  # as dense as letters are high
     with np.errstate(divide="ignore", invalid="ignore"):  # bars that end below a log axis
         points = axis.transData.transform(
@@ -68,7 +69,7 @@ def _moved(label: Annotation, offset: tuple[float, float]) -> Bbox:
 
 def _offsets(label: Annotation) -> Iterator[tuple[float, float]]:
     """Places of the label's centre beside its point, nearest first, in points."""
-    half_width = 0.3 * label.get_fontsize() * len(label.get_text())
+    half_width = 0.3 * float(label.get_fontsize()) * len(label.get_text())
     for distance in _DISTANCES:
         for angle in np.radians(_DIRECTIONS):
             yield (distance + half_width) * np.cos(angle), distance * np.sin(angle)

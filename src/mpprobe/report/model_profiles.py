@@ -77,7 +77,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, models: list[str]) -> None:
                                        ("model", model, own)):  # fmt: skip
             score_line(axis, of_model[of_model["features"] == features], metric, label, style)
     score_axis(axis, metric)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params(axis="x", integer=True)
 
 
 def _legend(figure: Figure, axes: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from mpprobe.report.style import DOMAIN_COLOURS, figure_style
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from rich.console import Group
 
@@ -56,7 +57,7 @@ def patch_tables(found: Patched) -> Iterator[Group]:
     yield titled("Site energies of the patched atoms", table)
 
 
-def _spread(values) -> str:
+def _spread(values: pd.Series) -> str:
     values = values.to_numpy()
     if len(values) == 1:
         return _text(values[0])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mpprobe.probes.results import Study
 from mpprobe.probes.tables import ROUNDING
 from mpprobe.report.figures import METRIC_LABELS, best_score, number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def readings(study: Study) -> list[str]:
@@ -49,6 +54,6 @@ def _against(study: Study, target: str, split: str, layer: int) -> str:
     return f"not clear of {named}, so no claim that the model adds to what those hold"
 
 
-def _gap(row) -> str:
+def _gap(row: pd.Series) -> str:
     low, high = number(row["low"], sign=True), number(row["high"], sign=True)
     return f"{number(row['difference'], sign=True)} [{low}, {high}]"

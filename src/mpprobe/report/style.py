@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 #: The model's own scores, and the greys of what stands against them.
 MODEL_COLOUR = "#0072b2"
-CONTROL_STYLES = {
+CONTROL_STYLES: dict[str, dict[str, Any]] = {
     "random weights": {"color": "0.35", "linestyle": "--", "marker": "s"},
     "random direction": {"color": "0.55", "linestyle": "-.", "marker": "^"},
     "shuffled target": {"color": "0.7", "linestyle": ":", "marker": "v"},
 }
-BASELINE_STYLES = {
+BASELINE_STYLES: dict[str, dict[str, Any]] = {
     "SOAP": {"color": "0.35", "linestyle": (0, (1, 1))},
     "radial densities": {"color": "0.35", "linestyle": (0, (4, 1, 1, 1))},
     "neighbour vectors": {"color": "0.35", "linestyle": (0, (1, 1))},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -66,7 +66,9 @@ def _rattled(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 
 
 def _crystals(
-    rng: np.random.Generator, scales: tuple[float, float] = _STRAIN, repeats=((2, 1, 1), (2, 2, 1))
+    rng: np.random.Generator,
+    scales: tuple[float, float] = _STRAIN,
+    repeats: Sequence[tuple[int, int, int]] = ((2, 1, 1), (2, 2, 1)),
 ) -> Iterator[Atoms]:
     while True:
         cell = _crystal(rng.choice(_COMPOUNDS), rng.uniform(*scales))

@@ -194,7 +194,7 @@ def sweep(
     work = partial(_row, folder=folder, device=device, settings=settings, one_thread=one_thread)
     results = executor.map(work, left)
     for k, (job, row) in enumerate(zip(left, results, strict=True)):
-        journal.part(job.name, lambda row=row: row)
+        journal.part(job.name, partial(dict, row))
         if progress is not None:
             progress("models", done + k + 1, len(jobs))
     return pd.DataFrame([journal.parts[job.name] for job in jobs])

@@ -228,10 +228,12 @@ def _trainee(
     device: torch.device,
 ) -> Trainee:
     if hyper.family == "mace":
-        from mpprobe.toys.mace_trainer import MACETrainee as Family
-    else:
-        from mpprobe.toys.sevennet_trainer import SevenNetTrainee as Family
-    return Family(training, validation, hyper, device)
+        from mpprobe.toys.mace_trainer import MACETrainee
+
+        return MACETrainee(training, validation, hyper, device)
+    from mpprobe.toys.sevennet_trainer import SevenNetTrainee
+
+    return SevenNetTrainee(training, validation, hyper, device)
 
 
 @contextlib.contextmanager

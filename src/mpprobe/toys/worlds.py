@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import pi, sqrt
@@ -49,14 +50,17 @@ class World(ABC):
     """A rule for the energy of ions; forces are its exact derivatives.
 
     Attributes:
-        name: for tables.
         charged: whether its energy is one of charges.
         flows: whether these answer to the surroundings.
     """
 
-    name: str
     charged = True
     flows = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """For tables."""
 
     @abstractmethod
     def truth(self, atoms: Atoms, positions: torch.Tensor) -> Truth:
@@ -103,7 +107,7 @@ class FixedCharges(World):
     def name(self) -> str:
         return "fixed" if self.screening is None else f"screened:{self.screening:g}"
 
-    def truth(self, atoms, positions):
+    def truth(self, atoms: Atoms, positions: torch.Tensor) -> Truth:
         charges = _of_ions(atoms, 0)
         kappa = 1 / self.screening if self.screening else 0.0
         sums = pair_sums(positions, Lattice.of(atoms, kappa), kappa)
@@ -128,7 +132,7 @@ class EquilibratedCharges(World):
     name = "equilibrated"
     flows = True
 
-    def truth(self, atoms, positions):
+    def truth(self, atoms: Atoms, positions: torch.Tensor) -> Truth:
         sums = self._sums(atoms, positions)
         pull, hardness = (_of_ions(atoms, column, _ELECTRONS) for column in (0, 1))
         own = torch.diag(hardness + COULOMB / (sqrt(pi) * self.width))
@@ -177,7 +181,7 @@ class Band(World):
     name = "band"
     charged = False
 
-    def truth(self, atoms, positions):
+    def truth(self, atoms: Atoms, positions: torch.Tensor) -> Truth:
         levels = self._levels(atoms, positions)
         energy = self._filled(levels, len(atoms))
         return Truth(energy + _repulsion(atoms, positions, level=_GLUE))
@@ -224,13 +228,15 @@ def _k_points(atoms: Atoms) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _bonds(atoms: Atoms, positions: torch.Tensor, cutoff: float):
+def _bonds(
+    atoms: Atoms, positions: torch.Tensor, cutoff: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
     """Atoms i and j, distances with their graph, and the lattice translation of j."""
     from mpprobe.models.graph import neighbour_list
 
-    i, j, units = neighbour_list(atoms, cutoff)
+    first, second, units = neighbour_list(atoms, cutoff)
     shifts = torch.as_tensor(units @ atoms.cell.array)
-    i, j = torch.as_tensor(i).long(), torch.as_tensor(j).long()
+    i, j = torch.as_tensor(first).long(), torch.as_tensor(second).long()
     return i, j, (positions[j] + shifts - positions[i]).norm(dim=1), units.astype(float)
 
 
@@ -251,6 +257,7 @@ def _repulsion(
     i, j, r, _ = _bonds(atoms, positions, REPULSION_CUTOFF)
     radius, charge = _of_ions(atoms, 1), _of_ions(atoms, 0)
     d = radius[i] + radius[j]
+    size: torch.Tensor | float
     if level is None:
         attraction = _MADELUNG * COULOMB * (charge[i] * charge[j]).abs() / d**2
         size = scale * STIFFNESS * attraction / _NEIGHBOURS
@@ -264,7 +271,7 @@ def _of_ions(atoms: Atoms, column: int, table: dict[str, tuple] = IONS) -> torch
 
 
 #: By name; ``screened`` has its length after a colon.
-WORLDS = {
+WORLDS: dict[str, Callable[[], World]] = {
     "fixed": FixedCharges,
     "equilibrated": EquilibratedCharges,
     "screened": partial(FixedCharges, screening=4.0),

@@ -69,7 +69,7 @@ class Entry:
     @property
     def viewer_json(self) -> Markup:
         """The data of the viewer, safe inside a script element."""
-        return _embedded(self.viewer.as_json())
+        return _embedded(self.viewer.as_json()) if self.viewer else Markup("")
 
     @cached_property
     def structures(self) -> str:

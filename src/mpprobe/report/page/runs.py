@@ -87,7 +87,9 @@ def read_run(folder: str | Path) -> Run:
 def _labelled(frame: Frame) -> Frame:
     """The frame with the labels that it had in the run, wherever they came from."""
     info = frame.atoms.info
-    held = {label: str(info[PREFIX + label]) for label in LABELS if PREFIX + label in info}
+    held: dict[str, Any] = {
+        label: str(info[PREFIX + label]) for label in LABELS if PREFIX + label in info
+    }
     return replace(frame, **held)
 
 
