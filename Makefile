@@ -57,6 +57,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 # Remake the bundled structures (but not the melts among them: data/ionic/melts.py does that), and
 # collect what data/dft/calculate.py has finished.
@@ -71,4 +72,4 @@ dft-check:
 	$(GPAW_PYTHON) data/dft/calculate.py --check bulk-NaCl-0 strained-MgO-0
 
 clean:
-	rm -rf $(VENV) build dist results .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist results .pytest_cache .ruff_cache .mypy_cache

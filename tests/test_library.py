@@ -26,7 +26,7 @@ def test_public_names_are_listed():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'mpprobe' has no attribute 'prob'"):
-        mpprobe.prob  # noqa: B018
+        mpprobe.prob  # noqa: B018 - the look-up is what fails
     assert not hasattr(mpprobe, "Prob")
 
 

@@ -62,7 +62,7 @@ def settings(atoms: Atoms) -> dict:
     soft = set(atoms.get_chemical_symbols()) <= SOFT
     kpts = [
         max(1, ceil(reach / length - 1e-3)) if periodic else 1
-        for length, periodic in zip(atoms.cell.lengths(), atoms.pbc)  # noqa: B905 - older python
+        for length, periodic in zip(atoms.cell.lengths(), atoms.pbc)
     ]
     chosen = {
         "cutoff": SOFT_CUTOFF if soft else CUTOFF,

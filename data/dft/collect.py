@@ -21,10 +21,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "ionic"))
 
-import converge  # noqa: E402
-import pairs  # noqa: E402
-from calculate import CACHE, DATA, INPUTS, PARTS, REJECTED, digest  # noqa: E402
-from make import checksums, only_checking, packed, update, with_tables  # noqa: E402
+import converge
+import pairs
+from calculate import CACHE, DATA, INPUTS, PARTS, REJECTED, digest
+from make import checksums, only_checking, packed, update, with_tables
 
 #: eV/Å that the forces of a structure may sum to.
 NET_FORCE = 0.02

@@ -34,7 +34,7 @@ def variants(atoms: Atoms) -> dict[str, tuple[Atoms, dict]]:
         f"density {own['density'] * TIGHTER:.0e}": {**own, "density": own["density"] * TIGHTER},
     }
     if atoms.pbc.any():
-        more = [n + KPOINTS * int(p) for n, p in zip(own["kpts"], atoms.pbc)]  # noqa: B905
+        more = [n + KPOINTS * int(p) for n, p in zip(own["kpts"], atoms.pbc)]
         found["k-points " + "×".join(map(str, more))] = {**own, "kpts": more}
     result = {name: (atoms, options) for name, options in found.items()}
     if not atoms.pbc.all():

@@ -20,12 +20,12 @@ from ase.build import bulk
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "ionic"))
 
-from compounds import COMPOUNDS, Compound  # noqa: E402
-from domains import cluster, rattle, shortest_distance, slab, strain, vacancy  # noqa: E402
-from make import only_checking, packed, update  # noqa: E402
+from compounds import COMPOUNDS, Compound
+from domains import cluster, rattle, shortest_distance, slab, strain, vacancy
+from make import only_checking, packed, update
 
-from mpprobe.structures.check import check  # noqa: E402
-from mpprobe.structures.frame import Frame  # noqa: E402
+from mpprobe.structures.check import check
+from mpprobe.structures.frame import Frame
 
 INPUTS, MELTS = HERE / "inputs.extxyz.gz", HERE / "melts.extxyz.gz"
 SEED = 20240719

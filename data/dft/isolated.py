@@ -34,7 +34,7 @@ class Isolated(ReciprocalSpacePoissonSolver):
         if not np.allclose(pd.gd.cell_cv, np.diag(lengths)):
             raise ValueError("the cell must be rectangular")
         axes = [2 * np.pi * np.fft.fftfreq(2 * n, length / n) for n, length in
-                zip(self.shape, lengths)]  # fmt: skip  # noqa: B905 - older python
+                zip(self.shape, lengths)]  # fmt: skip
         axes[2] = axes[2][: self.padded[2] // 2 + 1]
         x, y, z = np.ix_(*axes)
         square = x**2 + y**2 + z**2

@@ -12,8 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "ionic"))
 
-from make import packed, update  # noqa: E402
-from melts import sample_all  # noqa: E402
+from make import packed, update
+from melts import sample_all
 
 NAMES = ("NaCl", "LiF", "MgO", "Li2O", "TiO2", "Al2O3", "SiO2")
 SIZES = (24, 32)

@@ -93,7 +93,7 @@ def test_rows_are_read_across_shards(original, potential, frames, start, stop):
 
 
 @pytest.mark.parametrize("l", [0, 1])
-def test_a_block_stays_on_disk_until_its_rows_are_asked_for(original, potential, frames, l):  # noqa: E741
+def test_a_block_stays_on_disk_until_its_rows_are_asked_for(original, potential, frames, l):
     whole, block = direct(potential, frames)[1].block(l), original.activations()[1].block(l)
     assert not isinstance(block, np.ndarray)
     assert block.shape == whole.shape == (21, 8, 2 * l + 1)

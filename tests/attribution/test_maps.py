@@ -140,7 +140,7 @@ class TestKnownModel:
 
     @pytest.mark.parametrize("method", ["gradient SHAP", "Shapley sampling"])
     def test_the_same_seed_gives_the_same_map(self, toy, cell, method):
-        states = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+        states = torch.random.get_rng_state(), np.random.get_state()[1]
         one, two, other = (
             attribute(toy, cell, TotalEnergy(), 1, method=method, seed=seed).values
             for seed in (0, 0, 1)
@@ -149,7 +149,7 @@ class TestKnownModel:
         if method == "gradient SHAP":
             assert np.abs(one - other).max() > 0
         assert torch.equal(states[0], torch.random.get_rng_state())
-        np.testing.assert_array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
+        np.testing.assert_array_equal(states[1], np.random.get_state()[1])
 
     def test_copies_are_split_without_a_trace(self, toy, cell):
         whole = attribute(toy, cell, TotalEnergy(), 1)

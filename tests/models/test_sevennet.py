@@ -44,7 +44,7 @@ def test_node_features_are_what_a_hook_on_its_own_model_sees(sevenn_0, calculato
         seen = []
         hooks = [
             model._modules[name].register_forward_hook(
-                lambda module, data, output: seen.append(output["x"].detach().clone())  # noqa: B023
+                lambda module, data, output: seen.append(output["x"].detach().clone())  # noqa: B023 - called within the loop
             )
             for name in names
         ]

@@ -68,7 +68,7 @@ class TestNames:
             ("Array:forces", "array:forces", "eV/Å", 0),
         ],
     )
-    def test_canonical_name_unit_and_l(self, typed, canonical, unit, l):  # noqa: E741
+    def test_canonical_name_unit_and_l(self, typed, canonical, unit, l):
         target = get_target(typed)
         assert (target.name, target.unit, target.l) == (canonical, unit, l)
         assert get_target(canonical).name == canonical

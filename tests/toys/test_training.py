@@ -92,15 +92,15 @@ def test_another_run_is_not_mixed_in(trained, sets, tmp_path):
 
 
 def test_nothing_in_the_process_stays_changed(sets, tmp_path, capfd):
-    np.random.seed(3)  # noqa: NPY002
+    np.random.seed(3)
     random.seed(3)
     torch.manual_seed(3)
     before = (torch.get_default_dtype(), logging.getLogger().handlers[:], dict(os.environ))
-    states = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
+    states = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()
     train(*sets, tmp_path, replace(SMALL, family="mace"), device="cpu", max_seconds=0)
     after = (torch.get_default_dtype(), logging.getLogger().handlers[:], dict(os.environ))
     assert after == before
-    np.testing.assert_array_equal(np.random.get_state()[1], states[0])  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], states[0])
     assert random.getstate() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert capfd.readouterr().out == ""

@@ -27,11 +27,11 @@ class LayerFeatures:
     layer: Layer
     values: np.ndarray | StoredArray
 
-    def blocks(self, l: int, p: str | None = None) -> list[Block]:  # noqa: E741
+    def blocks(self, l: int, p: str | None = None) -> list[Block]:
         """The blocks of order ``l``, and of parity ``p`` (``e`` or ``o``) if one is given."""
         return [b for b in self.layer.blocks if b.l == l and p in (None, b.p)]
 
-    def block(self, l: int, p: str | None = None) -> np.ndarray | StoredArray:  # noqa: E741
+    def block(self, l: int, p: str | None = None) -> np.ndarray | StoredArray:
         """Features of order ``l``: shape (n_atoms, channels, 2l + 1); rows on disk stay there.
 
         Args:

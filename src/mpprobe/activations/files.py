@@ -148,7 +148,7 @@ def lock(folder: Path, number: int, *, wait: bool) -> Iterator[bool]:
         False if another process holds it.
     """
     try:
-        import fcntl  # noqa: F401
+        import fcntl  # noqa: F401 - whether it is there
 
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except (ImportError, OSError):  # Windows, or a folder that can't be written

@@ -310,14 +310,14 @@ def _seeded(seed: int) -> Iterator[None]:
     """captum draws from torch's and NumPy's global generators; both are put back."""
     import torch
 
-    state = np.random.get_state()  # noqa: NPY002
+    state = np.random.get_state()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed)
         try:
             yield
         finally:
-            np.random.set_state(state)  # noqa: NPY002
+            np.random.set_state(state)
 
 
 def _infidelity(

@@ -53,7 +53,7 @@ def attribute(
             metavar="FILE|SET", help="Structures to fit a target's probe on. Repeatable.",
             autocompletion=completion.structures,
         ),
-    ] = ["ionic"],  # noqa: B006 - Typer copies it
+    ] = ["ionic"],
     read: Annotated[
         int | None,
         typer.Option(metavar="INDEX", help="Layer in which that probe reads; by default --layer."),

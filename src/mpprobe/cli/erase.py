@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def erase(
     context: typer.Context,
     model: options.Model,
-    layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
+    layer: options.Layers = ["all"],
     target: Annotated[
         str,
         typer.Option(
@@ -34,7 +34,7 @@ def erase(
             autocompletion=completion.choice(*completion.PARTS),
         ),
     ] = "within",
-    structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["dft"],
     label: options.Labels = None,
     limit: options.Limit = None,
     on_error: options.OnError = "stop",
@@ -43,7 +43,7 @@ def erase(
         int, typer.Option(min=20, help="Random subspaces that the effect is compared with.")
     ] = 20,
     random_weights: options.RandomWeights = True,
-    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    in_domain: options.InDomain = ["bulk", "strained"],
     folds: options.Folds = 5,
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,

@@ -22,8 +22,8 @@ def explain(
             help="What is decoded and erased: `mpprobe targets`. Repeatable.",
             autocompletion=completion.targets,
         ),
-    ] = ["potential", "charge:eeq", "field"],  # noqa: B006 - Typer copies it
-    structures: options.Structures = ["dft"],  # noqa: B006
+    ] = ["potential", "charge:eeq", "field"],
+    structures: options.Structures = ["dft"],
     label: options.Labels = None,
     limit: options.Limit = None,
     on_error: options.OnError = "stop",
@@ -31,7 +31,7 @@ def explain(
     draws: Annotated[
         int, typer.Option(min=20, help="Random subspaces that each erasure is compared with.")
     ] = 99,
-    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    in_domain: options.InDomain = ["bulk", "strained"],
     folds: options.Folds = 5,
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def extract(
     model: options.Model,
-    layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
-    structures: options.Structures = ["ionic"],  # noqa: B006
+    layer: options.Layers = ["all"],
+    structures: options.Structures = ["ionic"],
     label: options.Labels = None,
     limit: options.Limit = None,
     on_error: options.OnError = "stop",

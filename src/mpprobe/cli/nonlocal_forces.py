@@ -14,7 +14,7 @@ from mpprobe.cli.console import note, progress, show
 def nonlocal_forces(
     context: typer.Context,
     model: options.Models,
-    structures: options.Structures = ["pairs"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["pairs"],
     label: options.Labels = None,
     charges: Annotated[
         str,

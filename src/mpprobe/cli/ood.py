@@ -15,7 +15,7 @@ from mpprobe.cli.console import note, progress, show
 def ood(
     context: typer.Context,
     model: options.Models,
-    structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["dft"],
     label: options.Labels = None,
     limit: options.Limit = None,
     on_error: options.OnError = "stop",

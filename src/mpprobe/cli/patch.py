@@ -49,7 +49,7 @@ def patch(
             autocompletion=completion.choice(*completion.PARTS),
         ),
     ] = "within",
-    structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["dft"],
     label: options.Labels = None,
     limit: options.Limit = None,
     draws: Annotated[int, typer.Option(min=20, help="Random subspaces to compare with.")] = 20,

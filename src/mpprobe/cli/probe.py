@@ -22,7 +22,7 @@ def probe(
     context: typer.Context,
     model: options.OptionalModel = None,
     store: options.Store = None,
-    layer: options.Layers = ["all"],  # noqa: B006 - Typer copies it
+    layer: options.Layers = ["all"],
     target: Annotated[
         list[str],
         typer.Option(
@@ -32,7 +32,7 @@ def probe(
             help="See `mpprobe targets`. Repeatable.",
             autocompletion=completion.targets,
         ),
-    ] = ["potential"],  # noqa: B006
+    ] = ["potential"],
     split: Annotated[
         list[str],
         typer.Option(
@@ -40,14 +40,14 @@ def probe(
             help="What is held out: structure, compound, element, domain. Repeatable.",
             autocompletion=completion.choice(*completion.SPLITS),
         ),
-    ] = ["structure"],  # noqa: B006
-    structures: options.Structures = ["ionic"],  # noqa: B006
+    ] = ["structure"],
+    structures: options.Structures = ["ionic"],
     label: options.Labels = None,
     limit: options.Limit = None,
     on_error: options.OnError = "stop",
     folds: options.Folds = 5,
     resamples: options.Resamples = 1000,
-    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    in_domain: options.InDomain = ["bulk", "strained"],
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,

@@ -25,7 +25,7 @@ def response(
             help="A crystal that is built in, such as NaCl, MgO or CsCl. Repeatable.",
             autocompletion=completion.choice("all", *completion.CRYSTALS),
         ),
-    ] = ["NaCl", "MgO"],  # noqa: B006 - Typer copies it
+    ] = ["NaCl", "MgO"],
     structures: Annotated[
         list[str] | None,
         typer.Option(

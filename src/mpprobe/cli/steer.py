@@ -39,7 +39,7 @@ def steer(
             autocompletion=completion.choice("within", "whole"),
         ),
     ] = "within",
-    structures: options.Structures = ["dft"],  # noqa: B006 - Typer copies it
+    structures: options.Structures = ["dft"],
     label: options.Labels = None,
     limit: options.Limit = None,
     on_error: options.OnError = "stop",
@@ -49,7 +49,7 @@ def steer(
         typer.Option(
             metavar="G", help="Amplify by 1 + G; −1 takes it away. Repeatable."
         ),
-    ] = [-1.0, -0.5, 0.5, 1.0],  # noqa: B006
+    ] = [-1.0, -0.5, 0.5, 1.0],
     delta: Annotated[
         float | None,
         typer.Option(
@@ -61,7 +61,7 @@ def steer(
         int, typer.Option(min=20, help="Random directions that the effect is compared with.")
     ] = 20,
     random_weights: options.RandomWeights = True,
-    in_domain: options.InDomain = ["bulk", "strained"],  # noqa: B006
+    in_domain: options.InDomain = ["bulk", "strained"],
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,
     device: options.Device = "auto",

@@ -47,7 +47,7 @@ def make(
             "stoichiometry or doped; all for all. Repeatable.",
             autocompletion=completion.choice("all", *completion.TOY_DOMAINS),
         ),
-    ] = ["crystal"],  # noqa: B006 - Typer copies it
+    ] = ["crystal"],
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Structures of each.")] = 100,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -155,15 +155,15 @@ def sweep(
             autocompletion=completion.choice(*completion.WORLDS),
         ),
     ],
-    family: Families = ["sevenn"],  # noqa: B006
-    cutoff: Annotated[list[float], typer.Option(help="Å.")] = [4.5],  # noqa: B006
-    layers: Annotated[list[int], typer.Option("-t", "--layers")] = [3],  # noqa: B006
-    l_max: Annotated[list[int], typer.Option("--l-max")] = [1],  # noqa: B006
-    channels: Annotated[list[int], typer.Option()] = [16],  # noqa: B006
+    family: Families = ["sevenn"],
+    cutoff: Annotated[list[float], typer.Option(help="Å.")] = [4.5],
+    layers: Annotated[list[int], typer.Option("-t", "--layers")] = [3],
+    l_max: Annotated[list[int], typer.Option("--l-max")] = [1],
+    channels: Annotated[list[int], typer.Option()] = [16],
     structures: Annotated[
         list[int], typer.Option("-n", "--structures", help="To train on.")
-    ] = [200],  # noqa: B006
-    seed: Annotated[list[int], typer.Option(help="Of weights and structures.")] = [0],  # noqa: B006
+    ] = [200],
+    seed: Annotated[list[int], typer.Option(help="Of weights and structures.")] = [0],
     epochs: Annotated[int, typer.Option(help="At most.")] = 100,
     minutes: Annotated[
         float | None, typer.Option(help="Of each model, after which no further epoch begins.")

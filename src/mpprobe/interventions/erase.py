@@ -75,7 +75,7 @@ class Erasure:
         return (rows - np.einsum("cr,nrm->ncm", self.left, inside)).reshape(x.shape)
 
 
-def block_columns(layer: Layer, l: int) -> np.ndarray:  # noqa: E741
+def block_columns(layer: Layer, l: int) -> np.ndarray:
     """Columns of the features of order ``l`` that probes read, shape (C, 2l + 1).
 
     Raises:

@@ -23,7 +23,7 @@ class Block:
     """
 
     mul: int
-    l: int  # noqa: E741 - the order's own name
+    l: int
     p: str
     start: int
 

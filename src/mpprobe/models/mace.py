@@ -193,7 +193,7 @@ def _mace_imported() -> Iterator[None]:
     before = os.environ.get(_FORCE_UNSAFE)
     try:
         with quiet_library():
-            import mace.calculators  # noqa: F401
+            import mace.calculators  # noqa: F401 - for what the import does
 
             yield
     finally:

@@ -59,7 +59,7 @@ class Source:
         return self.values.shape[1]
 
 
-def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:  # noqa: E741
+def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:
     """The features of order ``l`` of every layer that has some, see :func:`probed_blocks`."""
     sources = []
     for t in acts.layers:
@@ -78,7 +78,7 @@ def _block_rows(values: Rows, blocks: tuple[Block, ...]) -> Rows:
     return rows
 
 
-def probed_blocks(layer: Layer, l: int) -> tuple[Block, ...]:  # noqa: E741
+def probed_blocks(layer: Layer, l: int) -> tuple[Block, ...]:
     """The blocks of true scalars or vectors in a layer; empty if it holds none.
 
     Scalars are the even ones (0e); vectors the odd ones (1o), or 1e where a model without
@@ -89,7 +89,7 @@ def probed_blocks(layer: Layer, l: int) -> tuple[Block, ...]:  # noqa: E741
     return tuple(block for block in layer.blocks if (block.l, block.p) == (l, parity))
 
 
-def probed_columns(layer: Layer, l: int) -> np.ndarray:  # noqa: E741
+def probed_columns(layer: Layer, l: int) -> np.ndarray:
     """Columns of those blocks, shape (C, 2l + 1); C is zero if there are none."""
     columns = [np.arange(b.start, b.stop).reshape(b.mul, -1) for b in probed_blocks(layer, l)]
     return np.concatenate([np.empty((0, 2 * l + 1), dtype=int), *columns])
@@ -114,7 +114,7 @@ def check_layers(potential: Potential | StoredModel, asked: Sequence[int], targe
 def local_sources(
     frames: Sequence[Frame],
     cutoff: float,
-    l: int,  # noqa: E741
+    l: int,
     widths: Sequence[int],
     seed: int,
     *,

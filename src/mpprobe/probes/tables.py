@@ -110,7 +110,7 @@ def difference_table(
     return pd.DataFrame(rows)
 
 
-def _controls(key: Key, scored: Mapping[Key, Scores], l: int) -> dict[str, Scores]:  # noqa: E741
+def _controls(key: Key, scored: Mapping[Key, Scores], l: int) -> dict[str, Scores]:
     """The scores that stand against this one, by the name of their features."""
     found = {}
     for other, scores in scored.items():

@@ -39,7 +39,7 @@ class TargetInfo:
 
     name: str
     unit: str
-    l: int | None  # noqa: E741
+    l: int | None
     description: str
 
 
@@ -49,7 +49,7 @@ class _Kind:
 
     name: str
     unit: str
-    l: int  # noqa: E741
+    l: int
     kernel: Callable[[Frame, np.ndarray, float | None], np.ndarray]
     description: str
     needs_cutoff: bool = False

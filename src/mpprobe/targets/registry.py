@@ -47,7 +47,7 @@ def register_target(
     name: str,
     *,
     unit: str,
-    l: int = 0,  # noqa: E741
+    l: int = 0,
     needs_cutoff: bool = False,
 ) -> Callable[[TargetFunction], TargetFunction]:
     """Make a function a target: ``@register_target("height", unit="Å")``.

@@ -31,7 +31,7 @@ class Target:
 
     name: str
     unit: str
-    l: int  # noqa: E741
+    l: int
     function: TargetFunction
     description: str
     needs_cutoff: bool = False

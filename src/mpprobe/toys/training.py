@@ -244,7 +244,7 @@ def contained(seed: int) -> Iterator[None]:
     root = logging.getLogger()
     logs = root.handlers[:], root.filters[:], root.level
     unsafe = os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
-    dtype, drawn = torch.get_default_dtype(), np.random.get_state()  # noqa: NPY002
+    dtype, drawn = torch.get_default_dtype(), np.random.get_state()
     shuffled = random.getstate()
     with (
         torch.random.fork_rng(),
@@ -258,12 +258,12 @@ def contained(seed: int) -> Iterator[None]:
         try:
             torch.set_default_dtype(torch.float32)
             torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
+            np.random.seed(seed)
             random.seed(seed)
             yield
         finally:
             torch.set_default_dtype(dtype)
-            np.random.set_state(drawn)  # noqa: NPY002
+            np.random.set_state(drawn)
             random.setstate(shuffled)
             root.handlers[:], root.filters[:] = logs[:2]
             root.setLevel(logs[2])

@@ -29,7 +29,7 @@ def check_cpu(device: torch.device) -> None:
     if device.type != "cpu":
         raise NotFusable(f"it is for CPUs, and this model is on {device}")
     try:
-        import numba  # noqa: F401
+        import numba  # noqa: F401 - whether it is there
     except ImportError:
         raise NotFusable("it needs numba, which isn't installed") from None
 
