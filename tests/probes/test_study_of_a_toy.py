@@ -72,7 +72,7 @@ def split_of(name, frames):
     return make_split(name, frames, n_folds=3, seed=7, in_domain=("bulk",))
 
 
-def features(model, frames, l):  # noqa: E741
+def features(model, frames, l):
     acts = mpprobe.extract(model, frames, layers=[0, 1])
     blocks = {t: acts[t].block(l=l) for t in acts.layers if l == 0 or t}
     return {t: x[:, :, 0] if l == 0 else x for t, x in blocks.items()}
