@@ -154,7 +154,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _print(store: Store, as_json: bool) -> int:
+def _print(store: Store, as_json: bool) -> None:
     """Where the store is, and how far it has come."""
     total, missing = len(store.shards), store.missing()
     if as_json:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mpprobe.activations import run_through
 from mpprobe.activations.files import replacing
@@ -31,7 +31,13 @@ from mpprobe.targets.reference import reference_of
 #: Stages at which a structure fails, beside those of :mod:`mpprobe.structures.failures`.
 REFERENCE, TARGET, MODEL = "reference", "target", "model"
 
-Planned = TypeVar("Planned")
+
+class _Plan(Protocol):
+    @property
+    def frames(self) -> list[Frame]: ...
+
+
+Planned = TypeVar("Planned", bound=_Plan)
 
 
 class Given:

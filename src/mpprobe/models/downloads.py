@@ -22,7 +22,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from mpprobe.errors import ModelError, TrustError
@@ -305,7 +305,15 @@ def _check_sums(content: bytes) -> None:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to other addresses, never to another kind, such as a file of this machine."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: Any,
+        code: int,
+        msg: str,
+        headers: Any,
+        newurl: str,
+    ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in {"https", urlsplit(req.full_url).scheme}:
             fp.close()
             raise _FailedError(f"it was redirected to {newurl}")

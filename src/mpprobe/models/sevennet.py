@@ -174,11 +174,12 @@ def load(
     require("sevenn", f"the SevenNet model {name}")
     if head is not None:
         raise ModelError(f"{name}: SevenNet models have no heads; choose a fidelity with --modal")
-    file = source
     if isinstance(source, ModelSpec):
         file = inspect(_path(source))
         if source.is_downloaded:
             check_first(source.name, file)
+    else:
+        file = source
     checkpoint = _read(file, trust_checkpoint)
     _refuse_accelerated(name, checkpoint.config)
     return SevenNet(

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from ase import Atoms
 
@@ -63,7 +64,8 @@ def parse(frame: list[str]) -> Atoms:
     there = max((len(line.split()) for line in frame[2:3]), default=declared)
     if declared > there:  # ASE would make room for them, however many
         raise ValueError(f"{declared} columns are declared, and a line has {there}")
-    return ase.io.read(io.StringIO("".join(frame)), format=FORMAT, index=0)
+    atoms: Any = ase.io.read(io.StringIO("".join(frame)), format=FORMAT, index=0)
+    return atoms
 
 
 def _count(head: str, path: str, index: int) -> int:

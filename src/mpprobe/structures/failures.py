@@ -82,7 +82,8 @@ def usable(
     look([])  # raises where the fault is the caller's
     left = list(enumerate(as_frames(structures)))
     failed: dict[int, Failure] = {}
-    for stage, attempt in ((CHECK, look), *(attempts or {}).items()):
+    tried: list[tuple[str, Attempt]] = [(CHECK, look), *(attempts or {}).items()]
+    for stage, attempt in tried:
         for numbered in list(_together(left)):
             failed |= _failures(stage, attempt, numbered)
         left = [(i, frame) for i, frame in left if i not in failed]

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from ase import Atoms
 
@@ -85,7 +86,7 @@ def _load_any(path: str, index: int | slice) -> Numbered:
     wanted = _from_start(index)
     stop = None if wanted is None or wanted.stop == sys.maxsize else wanted.stop
     with _one_line(path):
-        images = ase.io.read(path, index=slice(stop), do_not_split_by_at_sign=True)
+        images: Any = ase.io.read(path, index=slice(stop), do_not_split_by_at_sign=True)
     return [(i, images[i]) for i in _chosen(path, index, len(images))]
 
 

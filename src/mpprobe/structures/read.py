@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -170,7 +171,9 @@ def _read_file(
 def _labelled(atoms: Atoms, source: str, domain: str, labels: Mapping[str, str] | None) -> Frame:
     frame = Frame.from_atoms(atoms, source, domain=domain, labels=labels)
     check_units(frame)
-    known = {k: v for k, v in public_labels(frame).items() if k not in (labels or {})}
+    known: dict[str, Any] = {
+        k: v for k, v in public_labels(frame).items() if k not in (labels or {})
+    }
     return replace(frame, **known)
 
 
