@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
-from ase.geometry import complete_cell
 
 from mpprobe.errors import StructureError
 from mpprobe.structures.frame import Frame, as_frames
 
 OVERLAP = 0.3
 """Two atoms closer than this (Å) are taken for one atom given twice: no bond is so short."""
+
+
+LARGEST = 1e7
+"""Coordinates above this (Å, a millimetre) are no structure's; rounding would swallow bonds."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,10 @@ def _not_finite(atoms: Atoms) -> str | None:
         return f"positions of {len(bad)} atoms are NaN or infinite, first {first}; correct the file"
     if not np.isfinite(atoms.cell.array).all():
         return "its cell holds NaN or infinity; correct the file"
+    if max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max()) > LARGEST:
+        return (
+            f"it has lengths above {LARGEST:g} Å; check the unit of length (Å), or correct the file"
+        )
     return None
 
 
@@ -179,7 +186,7 @@ def _with_images(atoms: Atoms, radius: float) -> tuple[np.ndarray, np.ndarray]:
     periodic = np.asarray(atoms.pbc)
     if not periodic.any():
         return atoms.positions, np.arange(len(atoms))
-    cell = complete_cell(atoms.cell.array)
+    cell = _completed(atoms.cell.array, periodic)
     scaled = np.linalg.solve(cell.T, atoms.positions.T).T
     scaled[:, periodic] %= 1.0
     margin = np.zeros(3)
@@ -191,6 +198,15 @@ def _with_images(atoms: Atoms, radius: float) -> tuple[np.ndarray, np.ndarray]:
     near[: len(atoms)] = True
     owner = np.tile(np.arange(len(atoms)), len(shifts))
     return images[near] @ cell, owner[near]
+
+
+def _completed(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """The cell with unit vectors normal to the periodic ones in place of all others."""
+    vectors = cell[periodic]
+    completed = cell.copy()
+    # The right singular vectors beyond the rank span what the periodic vectors leave free.
+    completed[~periodic] = np.linalg.svd(vectors)[2][len(vectors) :]
+    return completed
 
 
 def _thickness(vectors: np.ndarray) -> np.ndarray:

@@ -107,6 +107,11 @@ def _with_columns(frame: Frame, index: int, columns: Mapping[str, list[np.ndarra
     if isinstance(frame.atoms.calc, SinglePointCalculator):
         atoms.calc = frame.atoms.calc
     atoms.info |= {PREFIX + label: getattr(frame, label) for label in LABELS}
+    # ASE's writer leaves backslashes as they are, and its reader takes each for an escape.
+    atoms.info = {
+        key: value.replace("\\", "\\\\") if isinstance(value, str) else value
+        for key, value in atoms.info.items()
+    }
     for name, values in columns.items():
         # Not set_array, which refuses to replace an array of an earlier run by one of other shape.
         atoms.arrays[name] = values[index]
