@@ -75,7 +75,7 @@ def seeds(form: str) -> tuple[bytes, ...]:
 def damaged(form: str, rng: np.random.Generator) -> bytes:
     """A file of the format, damaged in one to six ways."""
     content = _pick(seeds(form), rng)
-    for _ in range(min(int(rng.geometric(0.55)), 6)):
+    for _ in range(min(int(rng.geometric(0.7)), 6)):
         content = _pick(WAYS, rng)(content, rng, form)
     return content
 
@@ -126,6 +126,18 @@ def _renumber(content: bytes, rng: np.random.Generator, form: str) -> bytes:
         start, end = found[match].span()
         text = text[:start] + _pick(NUMBERS, rng) + text[end:]
     return text.encode()
+
+
+def _nudge(content: bytes, rng: np.random.Generator, form: str) -> bytes:
+    """Another number of the same kind, from near to far away."""
+    found = list(_NUMBER.finditer(content.decode(errors="replace")))
+    if not found:
+        return content
+    text, match = content.decode(errors="replace"), _pick(found, rng)
+    value = float(match.group()) * 10.0 ** rng.normal(0, 3) + rng.normal(0, 1)
+    kind = "d" if match.group().isdigit() and abs(value) < 1e18 else ".8g"
+    value = int(value) if kind == "d" else value
+    return (text[: match.start()] + format(value, kind) + text[match.end() :]).encode()
 
 
 def _recount(content: bytes, rng: np.random.Generator, form: str) -> bytes:
@@ -188,6 +200,6 @@ def _noise(content: bytes, rng: np.random.Generator, form: str) -> bytes:
 
 
 WAYS: tuple[Callable[[bytes, np.random.Generator, str], bytes], ...] = (
-    _flip, _cut_off, _take_out, _insert, _renumber, _renumber, _recount, _swap_tokens,
+    _flip, _cut_off, _take_out, _insert, _renumber, _nudge, _nudge, _recount, _swap_tokens,
     _repeat_lines, _shuffle_lines, _drop_line, _head, _splice, _noise,
 )  # fmt: skip

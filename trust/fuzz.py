@@ -18,7 +18,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,13 @@ from mpprobe.structures import find_problems, read
 from trust.damage import NAMES, damaged
 from trust.outcome import ROOT
 
-SEED, INPUTS, CHUNK = 8, 100_000, 1000
+SEED, INPUTS, CHUNK = 8, 100_000, 5000
 #: Of one input: seconds of this process, and bytes above what the process has anyway.
 SECONDS, MEMORY = 5.0, 2**30
 #: Seconds after which a worker that says nothing is taken to hang where no signal reaches it.
 SILENCE = 120.0
 FORMATS = tuple(NAMES)
+_IN_MEMORY = Path("/dev/shm")
 RECORD = ROOT / "trust/fuzz.json"
 
 FRAMES, UNUSABLE, REFUSED = "usable", "read, and not usable", "refused"
@@ -99,7 +100,8 @@ def _work(seed: int, numbers: range, pipe) -> None:
         make_input(seed, FORMATS.index(form))
     _limit_memory()
     signal.signal(signal.SIGPROF, _out_of_time)
-    with tempfile.TemporaryDirectory() as folder:
+    # In memory where there is such a place: a disk is what takes longest.
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as folder:
         for number in numbers:
             form, content = make_input(seed, number)
             file = Path(folder, NAMES[form])
@@ -136,8 +138,12 @@ def fuzz(seed: int, numbers: range) -> Iterator[tuple[int, str, str]]:
 
 
 def run(inputs: int = INPUTS, seed: int = SEED, record: Path | None = None) -> dict:
-    """Try inputs, and return the record; with a file, go on where that stops, chunk by chunk."""
-    held = _held(record, seed)
+    """Try inputs, and return the record.
+
+    With a file, it is written chunk by chunk, and a run that was stopped goes on where that ends; a
+    record that is complete is begun anew.
+    """
+    held = _held(record, seed, inputs)
     while held["inputs"] < inputs:
         end = min(held["inputs"] + CHUNK, inputs)
         for number, form, outcome in fuzz(seed, range(held["inputs"], end)):
@@ -152,21 +158,25 @@ def run(inputs: int = INPUTS, seed: int = SEED, record: Path | None = None) -> d
     return held
 
 
-def _held(record: Path | None, seed: int) -> dict:
-    """A record that was begun with this seed and these releases, or a new one."""
+def _held(record: Path | None, seed: int, inputs: int) -> dict:
+    """A record that was begun with this seed and these releases and stopped, or a new one."""
     versions = {k: v for k, v in provenance.versions().items() if k in ("mpprobe", "ase", "numpy")}
     new = {"seed": seed, "inputs": 0, "versions": versions,
            "outcomes": {form: {} for form in FORMATS}, "findings": []}  # fmt: skip
     if record is None or not record.exists():
         return new
     held = json.loads(record.read_text("utf-8"))
-    same = held["seed"] == seed and held["versions"] == versions
+    same = held["seed"] == seed and held["versions"] == versions and held["inputs"] < inputs
     return held if same else new
 
 
 def _counts(held: dict) -> str:
-    total = sum((Counter(counts) for counts in held["outcomes"].values()), Counter())
-    return ", ".join(f"{n:,} {kind}" for kind, n in sorted(total.items()))
+    return described(sum((Counter(counts) for counts in held["outcomes"].values()), Counter()))
+
+
+def described(counts: Mapping[str, int]) -> str:
+    """How often what came of it, in a line."""
+    return ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items()))
 
 
 def main() -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -62,6 +64,26 @@ def bad(draw):
     return {"numbers": numbers, "positions": positions, "cell": cell, "pbc": draw(periodicity)}
 
 
+TRIED: Counter[str] = Counter()
+
+
+def counted(test):
+    """Count the examples that a test is tried on."""
+
+    @functools.wraps(test)
+    def wrapped(*args, **values):
+        TRIED[test.__name__] += 1
+        return test(*args, **values)
+
+    return wrapped
+
+
+@pytest.fixture(autouse=True)
+def _said(request, record_property):
+    yield
+    record_property("tried", TRIED[request.function.__name__])
+
+
 # Writing and reading
 
 
@@ -74,6 +96,7 @@ def bad(draw):
     ),
     data=st.data(),
 )
+@counted
 def test_what_is_written_is_read_back(tmp_path, atoms, info, data):
     column = data.draw(arrays(float, (len(atoms), 3), elements=finite))
     atoms.set_array("mine", column)
@@ -105,6 +128,7 @@ def test_what_is_written_is_read_back(tmp_path, atoms, info, data):
 @example(text="_JSON [1]").via("data")
 @example(text="nan").via("no number")
 @example(text="1e5").via("a number")
+@counted
 def test_labels_survive_whatever_their_characters(tmp_path, text):
     assume(text == " ".join(text.split()))
     atoms = Atoms("Na", info={"compound": text, "domain": text, "group": text})
@@ -137,6 +161,7 @@ def _is_more_than_text(text):
     step=st.one_of(st.none(), st.integers(-3, 3).filter(bool)),
     one=st.integers(-9, 9),
 )
+@counted
 def test_slices_are_pythons(tmp_path, n, start, stop, step, one):
     path = tmp_path / "run.xyz"
     write_extxyz(path, [Frame.from_atoms(Atoms("H"), f"made@{i}") for i in range(n)])
@@ -178,6 +203,7 @@ PARALLEL = {"cell": [[4, 0, 0], [8, 0, 0], [0, 0, 4]], "pbc": [True, False, True
 @example(parts=two(2.0, cell=[1e-308] * 3, pbc=True)).via("tiny")
 @example(parts=two(2.0, cell=[1e5, 0.4, 0.4], pbc=True)).via("needle")
 @example(parts=two(2.0, cell=SKEW, pbc=True)).via("skew")
+@counted
 def test_finding_problems_never_raises(parts):
     atoms = Atoms(**parts)
     options = {"species": range(1, 90), "cutoff": 5.0, "needs_ewald": True}
@@ -191,6 +217,7 @@ def test_finding_problems_never_raises(parts):
 
 @MANY
 @given(atoms=small(), radius=st.floats(0.2, 4.0))
+@counted
 def test_the_closest_pair_is_that_of_brute_force(atoms, radius):
     assume(not find_problems(atoms) or "apart" in find_problems(atoms)[0].message)
     expected = brute_force(atoms)
@@ -223,6 +250,7 @@ def brute_force(atoms, *pair):
 
 @FEW
 @given(atoms=small(), data=st.data())
+@counted
 def test_the_check_doesnt_mind_how_a_structure_is_given(atoms, data):
     """Turned, shifted, in another order, with other cell vectors, or as a supercell."""
     closest = closest_pair(atoms, 8.0)
@@ -286,6 +314,7 @@ lines = st.lists(
 @example(name="POSCAR", content=b"x\n1\n4 0 0\n0 4 0\n0 0 4\nNa\n999999999\nDirect\n0 0 0\n")
 @example(name="POSCAR", content=b"x\n1\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n2 -1\nDirect\n0 0 0\n")
 @example(name="in.cif", content=b"data_x\n_cell_length_a 1e400\nloop_\n_atom_site_label\nNa\n")
+@counted
 def test_any_file_gives_frames_or_one_line_that_names_it(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
@@ -302,6 +331,7 @@ def test_any_file_gives_frames_or_one_line_that_names_it(tmp_path, name, content
 
 @FEW
 @given(n=st.integers(2, 5), data=st.data())
+@counted
 def test_a_bad_frame_is_named_and_the_others_can_be_had(tmp_path, n, data):
     path = tmp_path / "run.xyz"
     bad = data.draw(st.integers(0, n - 1))
