@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import multiprocessing
 import resource
@@ -19,6 +20,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from mpprobe.structures import find_problems, read
 from trust.damage import NAMES, damaged
 from trust.outcome import ROOT
 
-SEED, INPUTS, CHUNK = 8, 100_000, 5000
+SEED, INPUTS, CHUNK = 8, 100_000, 2500
 #: Of one input: seconds of this process, and bytes above what the process has anyway.
 SECONDS, MEMORY = 5.0, 2**30
 #: Seconds after which a worker that says nothing is taken to hang where no signal reaches it.
@@ -137,7 +139,9 @@ def fuzz(seed: int, numbers: range) -> Iterator[tuple[int, str, str]]:
             numbers = numbers[1:]
 
 
-def run(inputs: int = INPUTS, seed: int = SEED, record: Path | None = None) -> dict:
+def run(
+    inputs: int = INPUTS, seed: int = SEED, record: Path | None = None, workers: int = 1
+) -> dict:
     """Try inputs, and return the record.
 
     With a file, it is written chunk by chunk, and a run that was stopped goes on where that ends; a
@@ -145,17 +149,25 @@ def run(inputs: int = INPUTS, seed: int = SEED, record: Path | None = None) -> d
     """
     held = _held(record, seed, inputs)
     while held["inputs"] < inputs:
-        end = min(held["inputs"] + CHUNK, inputs)
-        for number, form, outcome in fuzz(seed, range(held["inputs"], end)):
+        parts = _parts(held["inputs"], inputs, workers)
+        with ThreadPoolExecutor(workers) as pool:
+            tried = list(pool.map(lambda part: list(fuzz(seed, part)), parts))
+        for number, form, outcome in itertools.chain(*tried):
             kind = "finding" if outcome.startswith("finding") else outcome
             held["outcomes"][form][kind] = held["outcomes"][form].get(kind, 0) + 1
             if kind == "finding":
                 held["findings"].append({"input": number, "format": form, "what": outcome[9:]})
-        held["inputs"] = end
+        held["inputs"] = end = parts[-1].stop
         if record is not None:
             record.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", "utf-8")
             print(f"{end:,} of {inputs:,}: {_counts(held)}", file=sys.stderr, flush=True)
     return held
+
+
+def _parts(first: int, inputs: int, workers: int) -> list[range]:
+    """The next chunk of each worker."""
+    starts = [first + i * CHUNK for i in range(workers)]
+    return [range(i, min(i + CHUNK, inputs)) for i in starts if i < inputs]
 
 
 def _held(record: Path | None, seed: int, inputs: int) -> dict:
@@ -182,6 +194,7 @@ def described(counts: Mapping[str, int]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trust.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=INPUTS)
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--record", type=Path, default=RECORD, help="kept, and gone on from")
     parser.add_argument("--show", type=int, metavar="N", help="print input N, and what it gives")
@@ -194,7 +207,7 @@ def main() -> int:
             sys.stdout.buffer.write(content)
             print(f"\n--- {form}: {try_file(file)}")
         return 0
-    held = run(options.inputs, options.seed, options.record)
+    held = run(options.inputs, options.seed, options.record, options.workers)
     print(_counts(held))
     return 1 if held["findings"] else 0
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from trust import fuzz, fuzz_commands
-from trust.outcome import ROOT, Outcome, by_tests, own_paths
+from trust.outcome import ROOT, Outcome, by_tests, environment
 
 
 def check(quick: bool) -> Iterator[Outcome]:
@@ -44,7 +44,7 @@ def _commands(inputs: int) -> Outcome:
     """In a process of its own, since it changes how models are loaded."""
     ran = subprocess.run(
         [sys.executable, "-m", "trust.fuzz_commands", str(inputs)],
-        cwd=ROOT, env=own_paths(), capture_output=True, text=True,
+        cwd=ROOT, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
     try:
         held = json.loads(ran.stdout.splitlines()[-1])

@@ -75,6 +75,12 @@ def optional_packages() -> dict[str, str]:
     return dict(_INSTALL)
 
 
+def shortened(text: object, most: int = 300) -> str:
+    """A text from anywhere in a line that doesn't fill the screen, for a message."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a computation failed for want of memory, of the machine or of its accelerator."""
     said = str(error).lower()

@@ -1,5 +1,6 @@
 """Labels that a frame takes from its structure."""
 
+import numpy as np
 import pytest
 from ase import Atoms
 
@@ -41,3 +42,19 @@ def test_as_frames_passes_frames_through_and_numbers_structures():
     assert mixed[0] is frame
     assert mixed[1].source == "structure@1"
     assert len(as_frames(Atoms("He"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("held", "label"),
+    [(0, "0"), (np.array([1, 2]), "1 2"), (np.eye(2, dtype=int), "1 0 0 1"), ("a\nb", "a b")],
+)
+def test_numbers_and_arrays_are_labels_too(held, label):
+    """Groups numbered from 0, or as "1 2", which extended XYZ reads as an array."""
+    frame = Frame.from_atoms(Atoms("Na", info={"group": held, "domain": held}), "in.xyz@3")
+    assert (frame.group, frame.domain) == (label, label)
+
+
+@pytest.mark.parametrize("held", [None, ""])
+def test_no_label_is_none(held):
+    frame = Frame.from_atoms(Atoms("Na", info={"group": held}), "in.xyz@3")
+    assert frame.group == "in.xyz@3"

@@ -202,6 +202,45 @@ def test_unreadable_files_are_named_in_one_line(tmp_path, name, content):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.xyz", "1\n\nNa 0 0 0\n\n1\n\nCl 0 0 0\n", "a.xyz@1: an empty line stands where"),
+        ("a.xyz", "1\n\nNa 0 0 0\nCl 0 0 0\n", "a.xyz@1: the number of atoms should stand"),
+        ("a.xyz", "1\n\nNa 0 0 0\n-1\n\n", "a.xyz@1: the number of atoms should stand"),
+        ("a.xyz", "999999999\n\nNa 0 0 0\n", "a.xyz@0: declares 999999999 atoms, and the file"),
+        ("a.xyz", "1\nProperties=species:S:1:pos:R:999999999\nNa 0 0 0\n", "columns are declared"),
+        ("POSCAR", "x\n1\n4 0 0\n0 4 0\n0 0 4\nNa\n999999999\nDirect\n0 0 0\n", "line 7 declares"),
+        ("POSCAR", "x\n1\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n2 -1\nDirect\n0 0 0\n", "declares 2 + -1"),
+        ("a.cif", "{cif}", "can't be read whole (Wrong number 13 of tokens, expected 7"),
+    ],
+)
+def test_what_ase_takes_without_a_word_or_for_granted_is_refused(
+    folder, tmp_path, name, content, said
+):
+    """Frames behind an empty line, numbers that aren't true, rows that it leaves out."""
+    cif = (folder / "one.cif").read_text()
+    row = next(line for line in cif.splitlines() if line.split()[:1] == ["Cl"])
+    file = tmp_path / name
+    file.write_text(
+        content.replace("{cif}", cif.replace(row, " ".join(row.split()[:-1]) + "\n" + row))
+    )
+    with pytest.raises(StructureError, match=re.escape(said)):
+        read(file)
+
+
+def test_a_trailing_empty_line_is_fine(tmp_path):
+    (tmp_path / "a.xyz").write_text("1\n\nNa 0 0 0\n\n  \n")
+    assert len(read(tmp_path / "a.xyz")) == 1
+
+
+def test_what_ase_warns_of_names_the_file(folder, tmp_path):
+    text = (folder / "one.cif").read_text()
+    (tmp_path / "a.cif").write_text("#\\#CIF_2.0\n" + text)
+    with pytest.warns(UserWarning, match=r"a\.cif: CIF v2\.0 file format detected"):
+        read(tmp_path / "a.cif")
+
+
 def test_nothing_given_or_left_is_an_error():
     with pytest.raises(StructureError, match="no structures given"):
         read([])

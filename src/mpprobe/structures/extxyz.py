@@ -11,7 +11,7 @@ from typing import Any
 
 from ase import Atoms
 
-from mpprobe.errors import StructureError
+from mpprobe.errors import StructureError, shortened
 
 FORMAT = "extxyz"
 # A frame may end in its cell vectors, a line each.
@@ -76,7 +76,7 @@ def _count(head: str, path: str, index: int) -> int:
         count = -1
     if count >= 0:
         return count
-    shown = head.strip() if len(head) < 40 else f"{head.strip()[:36]}..."
+    shown = shortened(head, 40)
     if index == 0:
         raise StructureError(
             f"{path}: can't be read as structures (extended XYZ begins with the number of atoms, "
@@ -92,6 +92,6 @@ def _check_whole(frame: list[str], declared: int, where: str) -> None:
     there = max(len(frame) - 2, 0)
     if there < declared:
         raise StructureError(
-            f"{where}: declares {declared} atoms, and the file ends after {there}; it is "
-            "cut off or the number is wrong"
+            f"{where}: declares {shortened(declared, 40)} atoms, and the file ends after {there}; "
+            "it is cut off or the number is wrong"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from mpprobe.errors import StructureError
+from mpprobe.errors import StructureError, shortened
 from mpprobe.structures import extxyz, poscar
 from mpprobe.structures.failures import READ, Failure
 
@@ -133,16 +133,10 @@ def _one_line(where: str) -> Iterator[None]:
         except Exception as error:  # ASE's readers raise whatever their parsing trips over
             reason = f"{type(error).__name__}: {error}"
             raise StructureError(
-                f"{where}: can't be read as structures ({_shortened(reason)}); "
+                f"{where}: can't be read as structures ({shortened(reason)}); "
                 "give a file in a format ASE knows, such as extended XYZ, CIF or POSCAR"
             ) from error
-    for text in dict.fromkeys(_shortened(str(w.message)) for w in said):
+    for text in dict.fromkeys(shortened(w.message) for w in said):
         if text.startswith(_LOST):
             raise StructureError(f"{where}: can't be read whole ({text}); correct the file")
         warnings.warn(f"{where}: {text}", stacklevel=2)
-
-
-def _shortened(text: str) -> str:
-    """The text in a line that doesn't fill the screen with what a file holds."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= 300 else f"{line[:297]}..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpprobe.errors import StructureError
+from mpprobe.errors import StructureError, shortened
 
 FORMAT = "vasp"
 # The counts stand on one of these lines, from 0: before VASP 5 there was no line of symbols.
@@ -24,9 +24,10 @@ def check_counts(path: str) -> None:
         if not counts:
             continue
         if min(counts) < 0 or sum(counts) > len(lines) - number:
+            shown = shortened(" + ".join(map(str, counts)), 60)
             raise StructureError(
-                f"{path}: line {number + 1} declares {' + '.join(map(str, counts))} atoms, and the "
-                f"file has {len(lines)} lines; it is cut off or the numbers are wrong"
+                f"{path}: line {number + 1} declares {shown} atoms, and the file "
+                f"has {len(lines)} lines; it is cut off or the numbers are wrong"
             )
         return
 
