@@ -46,7 +46,9 @@ def by_tests(what: str, unit: str, selection: Sequence[str], *flags: str) -> Out
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "junit.xml"
         marks = () if "-m" in flags else ("-m", "not gpu and not download")
-        command = [sys.executable, "-m", "pytest", "-q", *selection, *marks, *flags]
+        # Only this family of files takes what tests say by record_property.
+        family = ("-o", "junit_family=xunit1")
+        command = [sys.executable, "-m", "pytest", "-q", *family, *selection, *marks, *flags]
         ran = subprocess.run(
             [*command, f"--junitxml={file}"],
             cwd=ROOT, env=environment(), capture_output=True, text=True,
