@@ -3,15 +3,18 @@
 #   make test   set up, and run the tests
 #   make bench  set up, and measure speed and memory (QUICK=1: a quick look)
 #   make trust  set up, and try what can go wrong (QUICK=1: a quick look)
+#   make sbom   set up, and list what mpprobe is built of (trust/sbom.cdx.json)
+#   make constraints  set up, and pin the newest versions that fit (KEEP=1: only what came or went)
 #   make docs   set up, and build the documentation into build/docs
 #   make figures  set up, and remake the figures and tables of analyses/ (QUICK=1: a quick look)
 
+# Another Python has an environment of its own: make test PYTHON=python3.12 VENV=.venv-3.12
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= results/demo
 
-.PHONY: demo test test-all bench trust figures docs lint data dft-check clean
+.PHONY: demo test test-all bench trust sbom constraints figures docs lint data dft-check clean
 .DEFAULT_GOAL := demo
 
 # mace-torch comes last and alone: its pin of e3nn 0.4.4 is nominal (see the README).
@@ -40,6 +43,12 @@ test-all: $(VENV)/.installed
 # Hours in full, most of them the mutants; PARTS="NAME ..." is some (trust/README.md).
 trust: $(VENV)/.trust
 	$(BIN)/python -m trust $(if $(QUICK),--quick) $(PARTS)
+
+sbom: $(VENV)/.trust
+	$(BIN)/python -m trust.sbom
+
+constraints: $(VENV)/.installed
+	$(BIN)/python -m trust.constraints $(if $(KEEP),--keep)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

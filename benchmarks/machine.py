@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     """Date and time, UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def load_of_others() -> float:

@@ -111,7 +111,7 @@ def test_metadata_say_what_it_is(metadata):
     assert metadata["Name"] == "mpprobe"
     assert metadata["Version"] == mpprobe.__version__ == importlib.metadata.version("mpprobe")
     assert metadata["License-Expression"] == "MIT"
-    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["Requires-Python"] == ">=3.11"
     assert metadata.get_payload().strip() == README.strip()
 
 

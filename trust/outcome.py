@@ -33,7 +33,9 @@ class Outcome:
     note: str = ""
 
 
-def by_tests(what: str, unit: str, selection: Sequence[str], *flags: str) -> Outcome:
+def by_tests(
+    what: str, unit: str, selection: Sequence[str], *flags: str, python: str = sys.executable
+) -> Outcome:
     """Run tests, slow ones too, and count them.
 
     A test that tries something n times says so by ``record_property("tried", n)``, and counts n.
@@ -42,13 +44,14 @@ def by_tests(what: str, unit: str, selection: Sequence[str], *flags: str) -> Out
         what, unit: as in :class:`Outcome`.
         selection: files, folders or single tests, from the root folder.
         flags: further flags of pytest, such as ``-m "not slow"``.
+        python: that runs them.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "junit.xml"
         marks = () if "-m" in flags else ("-m", "not gpu and not download")
         # Only this family of files takes what tests say by record_property.
         family = ("-o", "junit_family=xunit1")
-        command = [sys.executable, "-m", "pytest", "-q", *family, *selection, *marks, *flags]
+        command = [python, "-m", "pytest", "-q", *family, *selection, *marks, *flags]
         ran = subprocess.run(
             [*command, f"--junitxml={file}"],
             cwd=ROOT, env=environment(), capture_output=True, text=True,
