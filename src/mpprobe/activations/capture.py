@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.activations.activations import Activations, LayerFeatures
+from mpprobe.activations.finite import check_features
 from mpprobe.activations.rows import Rows
 from mpprobe.errors import ModelError
 from mpprobe.models.potential import Layer, Potential
@@ -115,7 +116,7 @@ def stream(
         rows = Rows.of(part)
         rows = Rows(rows.frame + batch[0], rows.atom, rows.species)
         values = {t: output.features[t].cpu().numpy() for t in chosen}
-        _check_finite(values, rows, frames)
+        check_features(values, rows, frames)
         yield Activations(rows, {t: LayerFeatures(potential.layer(t), values[t]) for t in chosen})
         done += len(rows)
         if progress is not None:
@@ -165,14 +166,3 @@ def _new_array(
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"layer-{layer.index}.npy"
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(n_atoms, layer.dim))
-
-
-def _check_finite(values: dict[int, np.ndarray], rows: Rows, frames: Sequence[Frame]) -> None:
-    for layer, array in values.items():
-        finite = np.isfinite(array).all(axis=1)
-        if not finite.all():
-            row = int(finite.argmin())
-            raise ModelError(
-                f"{frames[rows.frame[row]].source}: layer {layer} has node features that aren't "
-                f"finite at atom {rows.atom[row]}; check the structure, or try --dtype float64"
-            )

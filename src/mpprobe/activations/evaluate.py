@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpprobe.activations.capture import Progress, batch_limit, batches
-from mpprobe.errors import ModelError
+from mpprobe.activations.finite import check_features, check_result
+from mpprobe.activations.rows import Rows
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Edit
 from mpprobe.models.potential import Potential
@@ -75,13 +76,19 @@ class Evaluator:
     def features(
         self, layers: Iterable[int], edits: Mapping[int, Edit] | None = None
     ) -> dict[int, np.ndarray]:
-        """Node features alone, (n_atoms, layer.dim) each, which stops after the deepest layer."""
+        """Node features alone, (n_atoms, layer.dim) each, which stops after the deepest layer.
+
+        Raises:
+            ModelError: features that aren't finite.
+        """
         layers = list(layers)
         outputs = [
             self.potential.run(batch, layers, own, energies=False).features
             for _, batch, own in self._each(edits)
         ]
-        return {t: np.concatenate([o[t].cpu().numpy() for o in outputs]) for t in layers}
+        found = {t: np.concatenate([o[t].cpu().numpy() for o in outputs]) for t in layers}
+        check_features(found, Rows.of(self.frames), self.frames)
+        return found
 
     def _each(
         self, edits: Mapping[int, Edit] | None
@@ -103,11 +110,14 @@ class Evaluator:
 
         Returns:
             eV per unit of δ, (n_atoms, 2l + 1).
+
+        Raises:
+            ModelError: a derivative that isn't finite.
         """
         import torch
 
         found = []
-        for _, batch in self._batches:
+        for part, batch in self._batches:
             shift = torch.zeros(
                 batch.n_atoms, columns.shape[1], dtype=self.potential.dtype,
                 device=self.potential.device, requires_grad=True,
@@ -127,6 +137,10 @@ class Evaluator:
             output = self.potential.run(batch, edits={layer: move}, keep_graph=True)
             (gradient,) = torch.autograd.grad(output.energies.sum(), shift)
             found.append(gradient.cpu().numpy().astype(np.float64))
+            ends = np.cumsum([len(frame) for frame in part])
+            for frame, end in zip(part, ends, strict=True):
+                own = found[-1][end - len(frame) : end]
+                check_result(self.potential, frame, "derivatives of the energy", own)
         return np.concatenate(found)
 
 
@@ -178,21 +192,26 @@ def _evaluation(
         t.cpu().numpy().astype(np.float64)
         for t in (output.energies, output.site_energies, output.forces)
     )
-    _check_finite(potential, part, energies, forces)
     features = {t: value.cpu().numpy() for t, value in output.features.items()}
-    return Evaluation(energies, site, forces, features)
+    found = Evaluation(energies, site, forces, features)
+    _check_finite(potential, part, batch, edits, found)
+    return found
 
 
 def _check_finite(
-    potential: Potential, part: Sequence[Frame], energies: np.ndarray, forces: np.ndarray
+    potential: Potential,
+    part: Sequence[Frame],
+    batch: Batch,
+    edits: Mapping[int, Edit] | None,
+    found: Evaluation,
 ) -> None:
-    ends = np.cumsum([len(frame) for frame in part])[:-1]
-    for frame, energy, force in zip(part, energies, np.split(forces, ends), strict=True):
-        if not (np.isfinite(energy) and np.isfinite(force).all()):
-            raise ModelError(
-                f"{frame.source}: {potential.name} gives an energy or force that isn't finite; "
-                "check the structure, or try --dtype float64"
-            )
+    check_features(found.features, Rows.of(part), part)
+    firsts = np.cumsum([0, *(len(frame) for frame in part)])
+    forces = np.split(found.forces, firsts[1:-1])
+    # Energies first: in a derivative, one structure's NaN can spoil others of the batch.
+    for what, values in (("an energy", found.energies), ("forces", forces)):
+        for frame, own, first in zip(part, values, firsts, strict=False):
+            check_result(potential, frame, what, own, batch=batch, edits=edits, first=int(first))
 
 
 def _joined(parts: Sequence[Evaluation]) -> Evaluation:

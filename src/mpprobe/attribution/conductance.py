@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from mpprobe.activations.finite import check_result
 from mpprobe.attribution.maps import MAX_ATOMS, Attribution, Explained, check_choices
 from mpprobe.attribution.scalars import ForceComponent, Scalar
 from mpprobe.errors import AttributionError
@@ -56,7 +57,8 @@ def conductance(
     Raises:
         AttributionError: a force, which is a derivative and comes past every layer too; no such
             baseline or atom; a layer that the number doesn't depend on.
-        ModelError: an element that the potential doesn't know, or no such layer.
+        ModelError: an element that the potential doesn't know, no such layer, or a result that
+            isn't finite.
     """
     from captum.attr import LayerConductance
 
@@ -74,7 +76,7 @@ def conductance(
             raise AttributionError(f"layer {t}: isn't later than layer {layer}, where it begins")
     problem = Explained(potential, frame, scalar, layer, max_atoms)
     x, reference = problem.features[None], problem.baseline(start, baseline)[None]
-    value, first = (problem(features)[0].item() for features in (x, reference))
+    value, first = problem.ends(x, reference)
     found = []
     for t in chosen:
         module = _Through(problem, t)
@@ -82,6 +84,7 @@ def conductance(
             x, reference, n_steps=_STEPS, internal_batch_size=problem.copies
         )
         values = values[0].detach().cpu().numpy().astype(np.float64)
+        check_result(potential, frame, f"conductances of the {scalar.name}", values)
         found.append(Attribution(
             values, potential.layer(t), frame.atoms.get_chemical_symbols(), scalar.name,
             scalar.unit, "layer conductance", baseline, value, first,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from mpprobe.activations.finite import check_result
 from mpprobe.attribution.maps import MAX_ATOMS
 from mpprobe.attribution.scalars import Scalar
 from mpprobe.models.graph import Batch
@@ -97,8 +98,8 @@ def attribute_edges(
 
     Raises:
         AttributionError: no such atom.
-        ModelError: an element that the potential doesn't know, or a family whose messages can't be
-            scaled.
+        ModelError: an element that the potential doesn't know, a family whose messages can't be
+            scaled, or a result that isn't finite.
     """
     import torch
     from captum.attr import IntegratedGradients
@@ -128,6 +129,8 @@ def attribute_edges(
     )
     values = found[0].detach().cpu().numpy().astype(np.float64)
     value, start = (number(scales)[0].item() for scales in (ones, nothing))
+    what = f"attributions of the {scalar.name}"
+    check_result(potential, frame, what, np.append(values.ravel(), [value, start]))
     edges = single.edge_index.cpu().numpy()
     return EdgeAttribution(
         values, edges[1 - potential.receiver], edges[potential.receiver],

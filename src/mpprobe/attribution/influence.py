@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from mpprobe.activations.finite import check_result
 from mpprobe.attribution.scalars import Scalar
 from mpprobe.models.graph import fewest_bonds
 from mpprobe.models.potential import Potential
@@ -89,7 +90,7 @@ def influence(
 
     Raises:
         AttributionError: no such atom, or weights of another width.
-        ModelError: an element that the potential doesn't know.
+        ModelError: an element that the potential doesn't know, or a derivative that isn't finite.
     """
     import torch
 
@@ -103,10 +104,12 @@ def influence(
     derivatives = np.empty((len(chosen), len(frame), 3))
     for k, number in enumerate(numbers):
         (value,) = number.values(potential, batch)
+        check_result(potential, frame, f"the {number.name}", value.item())
         (gradient,) = torch.autograd.grad(
             value, batch.positions, allow_unused=True, materialize_grads=True
         )
         derivatives[k] = gradient.cpu().numpy()
+        check_result(potential, frame, f"derivatives of the {number.name}", derivatives[k])
         if progress is not None:
             progress(f"influence in {potential.name}", k + 1, len(chosen))
     everyone = range(len(frame))
@@ -144,7 +147,8 @@ def influence_through(
 
     Raises:
         AttributionError: no such atom, or a layer that the number doesn't depend on.
-        ModelError: an element that the potential doesn't know, or no such layer.
+        ModelError: an element that the potential doesn't know, no such layer, or a derivative
+            that isn't finite.
     """
     import torch
 
@@ -159,6 +163,7 @@ def influence_through(
         return features
 
     (value,) = scalar.values(potential, batch, {layer: see})
+    check_result(potential, frame, f"the {scalar.name}", value.item())
     (features,) = seen
 
     def by_position(of: torch.Tensor) -> np.ndarray:
@@ -177,6 +182,7 @@ def influence_through(
         if progress is not None:
             progress(f"influence through layer {layer}", k + 1, len(frame))
     parts[-1] = total - parts[:-1].sum(axis=0)
+    check_result(potential, frame, f"derivatives of the {scalar.name}", parts)
     return parts
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from mpprobe.activations.finite import check_result
 from mpprobe.attribution.scalars import Scalar
 from mpprobe.errors import AttributionError
 from mpprobe.models.graph import Batch
@@ -130,7 +131,8 @@ def attribute(
     Raises:
         AttributionError: no such method, baseline or atom, or a layer that the number doesn't
             depend on.
-        ModelError: an element that the potential doesn't know, or no such layer.
+        ModelError: an element that the potential doesn't know, no such layer, or a result that
+            isn't finite.
     """
 
     (frame,) = as_frames(structure)
@@ -139,6 +141,7 @@ def attribute(
     scalar.check(potential, frame, layer)
     problem = Explained(potential, frame, scalar, layer, max_atoms)
     x, reference = problem.features[None], problem.baseline(about, baseline)[None]
+    value, start = problem.ends(x, reference)
     explain = METHODS[method]
 
     def explanation(inputs: torch.Tensor) -> torch.Tensor:
@@ -146,8 +149,8 @@ def attribute(
             return explain(problem, inputs, reference)
 
     found = explanation(x)
-    value, start = (problem(features)[0].item() for features in (x, reference))
     values = found[0].detach().cpu().numpy().astype(np.float64)
+    check_result(potential, frame, f"attributions of the {scalar.name}", values)
     faithful = method not in BY_ATOM + BY_CHANNEL
     return Attribution(
         values, about, frame.atoms.get_chemical_symbols(), scalar.name, scalar.unit, method,
@@ -185,6 +188,17 @@ class Explained:
         import torch
 
         return torch.cat([self.values(part) for part in x.split(self.copies)])
+
+    def ends(self, x: torch.Tensor, reference: torch.Tensor) -> tuple[float, float]:
+        """The number with the features as they are, and with those of the baseline.
+
+        Raises:
+            ModelError: one isn't finite.
+        """
+        found = [self(features)[0].item() for features in (x, reference)]
+        for value, what in zip(found, ("", ", with the baseline's features,"), strict=True):
+            check_result(self.potential, self.frame, f"the {self.scalar.name}{what}", value)
+        return found[0], found[1]
 
     def values(
         self, x: torch.Tensor, edits: Mapping[int, Edit] = MappingProxyType({})

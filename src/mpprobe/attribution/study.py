@@ -343,6 +343,11 @@ def fit_decoded(
     features = Evaluator(potential, frames).features([layer])[layer]
     columns = probed_columns(about, 0)[:, 0]
     groups = np.unique([frame.group for frame in frames], return_inverse=True)[1] % 5
+    if not groups.any():
+        raise AttributionError(
+            f"{target}: the probe is fitted on one group of structures, and its penalty is chosen "
+            "by leaving some out; give structures of two groups or more"
+        )
     probe = RidgeProbe()
     cells = np.repeat(groups, [len(frame) for frame in frames])
     probe.partial_fit(features[:, columns].astype(np.float64), y[:, None], cells)

@@ -19,7 +19,7 @@ from mpprobe.probes.scores import (
 from mpprobe.structures import Frame
 from mpprobe.targets.charges import formal_charges
 from mpprobe.targets.electrostatics import point_forces
-from mpprobe.targets.reference import reference_of
+from mpprobe.targets.reference import reference_forces
 
 #: Measures of an effect and their units.
 MEASURES = {
@@ -60,6 +60,9 @@ class Effects:
         in_domain: names of the domains that are in domain.
         n_resamples, seed: of the bootstrap over groups of structures behind intervals.
 
+    Raises:
+        StructureError: reference forces that aren't three finite numbers an atom.
+
     Attributes:
         unedited, reference, coulomb: forces and all else of the potential as it is; reference
             forces and those of point charges, eV/Å, (n_atoms, 3), None where there are none.
@@ -78,10 +81,8 @@ class Effects:
     ) -> None:
         self.unedited = unedited
         self.sizes = np.array([len(frame) for frame in frames])
-        self.reference = _or_none(lambda: np.concatenate([reference_of(f).forces for f in frames]))
-        self.coulomb = _or_none(
-            lambda: np.concatenate([point_forces(f, formal_charges(f)) for f in frames])
-        )
+        self.reference = reference_forces(frames)
+        self.coulomb = _between_charges(frames)
         domain = np.array([frame.domain for frame in frames])
         inside = np.isin(domain, in_domain)
         subsets = {name: domain == name for name in dict.fromkeys(domain.tolist())}
@@ -162,9 +163,9 @@ def _measures(totals: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def _or_none(make: Callable[[], Result]) -> Result | None:
-    """What ``make`` gives, or None where the structures can't supply it."""
+def _between_charges(frames: Sequence[Frame]) -> np.ndarray | None:
+    """Forces between formal charges, or None where the structures have none."""
     try:
-        return make()
+        return np.concatenate([point_forces(f, formal_charges(f)) for f in frames])
     except (StructureError, TargetError):
         return None

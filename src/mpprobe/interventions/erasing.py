@@ -33,6 +33,7 @@ from mpprobe.probes.splits import Split
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import Target, get_target
+from mpprobe.targets.reference import reference_forces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,6 +197,7 @@ def make_erasing(
     found = get_target(target, frames)
     chosen = erased_layers(potential, layers, found, part)
     check(frames, species=potential.species, cutoff=potential.cutoff)
+    reference_forces(frames)  # are finite, where there are any
     concept = concept_of(found, frames, potential.cutoff, part)
     split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
     return ErasingPlan(
@@ -277,7 +279,7 @@ class _Work:
                 "model": name, "edit": edit, "layer": layer, "rank": edits[layer].rank,
                 "removed": fitted_on[layer].removed(edits[layer]),
                 "r2_before": linear_r2(x, concept),
-                "r2_after": linear_r2(edits[layer].apply(x), concept),
+                "r2_after": linear_r2(edits[layer].apply(x), concept, before=x),
             })  # fmt: skip
         return edits, fitted_on
 
@@ -366,21 +368,29 @@ class _Work:
         return Erasing(effects, summary, erasures, decoding, self.plan.provenance)
 
 
-def linear_r2(x: np.ndarray, concept: np.ndarray) -> float:
+def linear_r2(x: np.ndarray, concept: np.ndarray, before: np.ndarray | None = None) -> float:
     """R² of the best linear map from features (n, C, 2l + 1) to the concept, on these rows.
 
     With a bias for scalars, without for vectors. Directions in which the features vary by
-    rounding only, as after an erasure, are left out. The mean over the concept's columns.
+    rounding only, as after an erasure, are left out; ``before`` are the features before it, which
+    say how large that is. The mean over the concept's columns.
     """
-    rows = np.swapaxes(x, 1, 2).reshape(-1, x.shape[1])
-    y = concept.reshape(-1, concept.shape[-1])
+    rows, y = _centred(x), concept.reshape(-1, concept.shape[-1])
     if x.shape[2] == 1:
-        rows, y = rows - rows.mean(axis=0), y - y.mean(axis=0)
+        y = y - y.mean(axis=0)
     y = y[:, (y**2).sum(axis=0) > 0]
     values, vectors = np.linalg.eigh(rows.T @ rows)
-    scores = (rows @ vectors)[:, values > 1e-10 * values[-1]]
+    whole = rows if before is None else _centred(before)
+    largest = np.linalg.eigvalsh(whole.T @ whole)[-1]
+    scores = (rows @ vectors)[:, values > 1e-10 * largest]
     scores /= np.linalg.norm(scores, axis=0)
     return float((((scores.T @ y) ** 2).sum(axis=0) / (y**2).sum(axis=0)).mean())
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    """Rows (n · (2l + 1), C), scalars less their mean."""
+    rows = np.swapaxes(x, 1, 2).reshape(-1, x.shape[1])
+    return rows - rows.mean(axis=0) if x.shape[2] == 1 else rows
 
 
 def silent(what: str, done: int, total: int) -> None:

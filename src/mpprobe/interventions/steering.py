@@ -24,6 +24,7 @@ from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import Target, get_target
 from mpprobe.targets.charges import charges_of
+from mpprobe.targets.reference import reference_forces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,6 +202,7 @@ def make_steering(
     found = get_target(target, frames)
     block_columns(potential.layer(layer), found.l)
     check(frames, species=potential.species, cutoff=potential.cutoff)
+    reference_forces(frames)  # are finite, where there are any
     concept = concept_of(found, frames, potential.cutoff, part)
     return SteeringPlan(
         potential, frames, layer, found, part, wanted, delta, draws, random_weights, settings,
@@ -226,9 +228,10 @@ class _Work:
         columns = block_columns(evaluator.potential.layer(plan.layer), plan.target.l)
         unedited = evaluator.run(layers=[plan.layer])
         x = block_rows(unedited.features[plan.layer], columns)
-        own = fit_direction(plan.layer, columns, x, plan.concept)
-        drawn = random_directions(own, Whitening.of(x), plan.draws, plan.settings.seed)
         effects = Effects(plan.frames, unedited, in_domain=plan.settings.in_domain, **self.sampling)
+        group = np.repeat(effects.group, effects.sizes)
+        own = fit_direction(plan.layer, columns, x, plan.concept, group)
+        drawn = random_directions(own, Whitening.of(x), plan.draws, plan.settings.seed)
         found = self._measure(name, PROBE, evaluator, effects, own, x)
         others = []
         for k, direction in enumerate(drawn):

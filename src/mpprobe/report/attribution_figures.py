@@ -9,7 +9,7 @@ import numpy as np
 from mpprobe.attribution.study import PAST, Attributed
 from mpprobe.models.controls import TRAINED
 from mpprobe.report.figures import own_rows
-from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style, log_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,8 @@ def _decay_panel(axis: Axes, found: Attributed) -> None:
     axis.set_ylim(1e-8, 2)
     axis.set_xlabel("distance (Å)")
     axis.set_ylabel("size, over the largest")
-    axis.legend(frameon=False, fontsize="x-small")
+    if axis.get_legend_handles_labels()[0]:  # there may be no other atom
+        axis.legend(frameon=False, fontsize="x-small")
 
 
 def layers_figure(found: Attributed) -> Figure:
@@ -148,7 +149,7 @@ def influence_figure(found: Attributed) -> Figure:
             colour = MODEL_COLOUR if model == TRAINED else "0.6"
             bonds.plot(own["bonds"], own["mean"], "o-", color=colour, markersize=4, label=model)
             bonds.set_xticks(own["bonds"])
-        bonds.set_yscale("log")
+        log_scale(bonds, found.bonds["mean"])
         bonds.set_xlabel("bonds between two atoms")
         bonds.set_ylabel(f"mean influence ({found.checks['unit'].iloc[0]}/Å)")
         bonds.legend(frameon=False, fontsize="x-small")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms
 
-from mpprobe.errors import ModelError, StructureError
+from mpprobe.activations.finite import check_result
+from mpprobe.errors import StructureError
 from mpprobe.models.potential import Potential
 from mpprobe.structures import Frame, as_frames
 
@@ -48,6 +49,7 @@ def force_constants(
     batch = potential.batch(frame)
     batch.positions.requires_grad_()
     forces = potential.run(batch, forces=True, keep_graph=True).forces
+    check_result(potential, frame, "forces", forces.detach().cpu().numpy())
     rows = np.empty((len(chosen), 3, len(frame), 3))
     for k, (row, axis) in enumerate(np.ndindex(len(chosen), 3)):
         (gradient,) = torch.autograd.grad(
@@ -57,11 +59,7 @@ def force_constants(
         rows[row, axis] = gradient.cpu().numpy()
         if progress is not None:
             progress(f"force constants of {potential.name}", k + 1, 3 * len(chosen))
-    if not np.isfinite(rows).all():
-        raise ModelError(
-            f"{frame.source}: {potential.name} gives force constants that aren't finite; check the "
-            "structure, or try --dtype float64"
-        )
+    check_result(potential, frame, "force constants", rows)
     return rows
 
 
@@ -102,7 +100,7 @@ def pair_shares(
 
     Raises:
         StructureError: no such atom.
-        ModelError: an element that the potential doesn't know.
+        ModelError: an element that the potential doesn't know, or a derivative that isn't finite.
     """
     import torch
 
@@ -111,6 +109,7 @@ def pair_shares(
     batch = potential.batch(frame)
     batch.positions.requires_grad_()
     site = potential.run(batch, keep_graph=True).site_energies
+    check_result(potential, frame, "an energy", site.detach().cpu().numpy())
     weights = torch.ones_like(site, requires_grad=True)
     along = torch.as_tensor(np.asarray(directions)).to(batch.positions)
 
@@ -124,6 +123,7 @@ def pair_shares(
     for p, (i, j) in enumerate(pairs):
         row = derivative(gradient[i] @ along[p], batch.positions)
         found[p] = derivative(row[j] @ along[p], weights, again=False).cpu().numpy()
+        check_result(potential, frame, "force constants", found[p])
         if progress is not None:
             progress(f"sites of pairs in {potential.name}", p + 1, len(pairs))
     return found

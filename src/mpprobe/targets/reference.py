@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,20 @@ class Reference:
 
     forces: np.ndarray
     energy: float | None
+
+
+def reference_forces(frames: Sequence[Frame]) -> np.ndarray | None:
+    """Reference forces of all atoms, eV/Å, (n_atoms, 3); None where some structure has none.
+
+    Raises:
+        StructureError: there are some, but not three finite numbers an atom.
+    """
+    try:
+        for frame in frames:
+            per_atom_array(frame, "forces")
+    except TargetError:
+        return None
+    return np.concatenate([reference_of(frame).forces for frame in frames])
 
 
 def reference_of(frame: Frame, forces: str = "forces", energy: str = "energy") -> Reference:
