@@ -10,6 +10,7 @@ from mpprobe.errors import InterventionError
 from mpprobe.probes.scores import kinds
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
+from mpprobe.targets.target import rounding
 
 #: Parts of a target, and what each is.
 PARTS = {
@@ -45,7 +46,7 @@ def concept_of(
     values = np.concatenate(target.values(frames, cutoff))
     species = np.concatenate([frame.numbers for frame in frames])
     if part != "whole" and target.l == 0:
-        values = within_species(values, frames)
+        values = within_species(values, frames, target.resolution)
     if part != "species":
         return values[..., None]
     known = np.unique(species)
@@ -53,10 +54,18 @@ def concept_of(
     return values[..., None] * (own if target.l == 0 else own[:, None])
 
 
-def within_species(values: np.ndarray, frames: Sequence[Frame]) -> np.ndarray:
-    """Less the mean over the atoms of the same species in the same compound, (n_atoms,)."""
+def within_species(
+    values: np.ndarray, frames: Sequence[Frame], resolution: float = 0.0
+) -> np.ndarray:
+    """Less the mean over the atoms of the same species in the same compound, (n_atoms,).
+
+    Zero where all that is left of a species is rounding: what doesn't vary must not be read.
+    """
     kind = kinds(frames)
-    return values - (np.bincount(kind, weights=values) / np.bincount(kind))[kind]
+    off = values - (np.bincount(kind, weights=values) / np.bincount(kind))[kind]
+    largest = np.zeros(kind.max() + 1)
+    np.maximum.at(largest, kind, np.abs(off))
+    return np.where(largest[kind] > rounding(values, resolution), off, 0.0)
 
 
 def species_columns(frames: Sequence[Frame]) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from mpprobe.errors import InterventionError
 from mpprobe.models.potential import Layer
 from mpprobe.probes.sources import probed_columns
+from mpprobe.targets.target import ROUNDING
 
 if TYPE_CHECKING:
     import torch
@@ -253,7 +254,7 @@ def _standardised(concept: np.ndarray) -> np.ndarray:
     rows = concept.reshape(-1, concept.shape[-1])
     rows = rows if vector else rows - rows.mean(axis=0)
     size = np.sqrt((rows**2).mean(axis=0))
-    varies = size > 1e-12 * max(1.0, np.abs(concept).max())
+    varies = size > ROUNDING * np.abs(concept).max()
     if not varies.any():
         raise InterventionError("the target doesn't vary on these structures: nothing to erase")
     return rows[:, varies] / size[varies]

@@ -85,7 +85,13 @@ class Steering:
         return features.index_add(1, columns.ravel(), change.reshape(len(features), -1))
 
 
-def fit_direction(layer: int, columns: np.ndarray, x: np.ndarray, concept: np.ndarray) -> Direction:
+def fit_direction(
+    layer: int,
+    columns: np.ndarray,
+    x: np.ndarray,
+    concept: np.ndarray,
+    group: np.ndarray | None = None,
+) -> Direction:
     """The probe's direction, and the way along it that keeps to where features vary.
 
     A ridge probe reads ŷ = w·x. Of all steps d with w·d = 1, which change ŷ by one, this is
@@ -96,14 +102,16 @@ def fit_direction(layer: int, columns: np.ndarray, x: np.ndarray, concept: np.nd
         layer, columns: which block.
         x: its features, (n_atoms, C, 2l + 1).
         concept: the quantity, (n_atoms, 1), or (n_atoms, 2l + 1, 1).
+        group: index of each atom's group of structures, (n_atoms,). The penalty is chosen by
+            leaving out each fifth of the groups; of the atoms, in their order, if there is but one.
 
     Raises:
         InterventionError: the probe reads nothing.
     """
     scalar = x.shape[2] == 1
     probe = RidgeProbe(intercept=scalar)
-    cells = np.arange(len(x)) % 5  # the penalty is chosen by leaving out each fifth of the atoms
-    probe.partial_fit(x[:, :, 0] if scalar else x, concept, cells)
+    parts = np.arange(len(x)) if group is None or not np.ptp(group) else group
+    probe.partial_fit(x[:, :, 0] if scalar else x, concept, parts % 5)
     weights, whitening = probe.solve().coef[:, 0], Whitening.of(x)
     variance = float(weights @ whitening.covariance @ weights)
     if not variance > 0:

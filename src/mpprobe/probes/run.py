@@ -40,6 +40,7 @@ from mpprobe.probes.tables import Key, difference_table, score_table
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame
 from mpprobe.targets import Target, constant_within_species
+from mpprobe.targets.target import rounding
 
 ALL = "all"
 SHUFFLES = 5
@@ -50,10 +51,10 @@ TARGET_ATOMS = 200
 
 def _varied(target: Target, values: np.ndarray) -> np.ndarray:
     """``values``, refused if they are the same for every atom: then no score is defined."""
-    if not np.ptp(values, axis=0).any():
+    if np.ptp(values, axis=0).max() <= rounding(values, target.resolution):
         raise ProbeError(
-            f"target {target.name!r} is the same for every atom of these structures, so there is "
-            "nothing to find; choose another target or other structures"
+            f"target {target.name!r} is the same for every atom of these structures (to rounding), "
+            "so there is nothing to find; choose another target or other structures"
         )
     return values
 
@@ -225,7 +226,7 @@ class Run:
         name = self.model.name
         trivial = tuple(
             t for t, y in self.true.items()
-            if constant_within_species(self.rows.split(y), self.frames)
+            if constant_within_species(self.rows.split(y), self.frames, self.targets[t].resolution)
         )  # fmt: skip
         return Study(
             scores=score_table(name, self.scored, self.about, self.targets),

@@ -20,8 +20,9 @@ from mpprobe.structures.frame import Frame
 # Below this many groups of structures a bootstrap says nothing, and intervals are NaN.
 MIN_GROUPS = 5
 
-# A target whose variance is below this fraction of its mean square has none.
-NO_VARIANCE = 1e-12
+# A variance below the first fraction of the mean square of all values is rounding of the values;
+# one below the second fraction of their variance is rounding of the sums that it is made of.
+NO_VARIANCE = 1e-18, 1e-12
 
 # Entries of the table of resamples that are multiplied at a time.
 _BLOCK = 4_000_000
@@ -164,6 +165,7 @@ class Scorer:
                 f"all atoms of the {len(self.structure)} that the scorer knows"
             )
         rows = np.arange(len(self.structure)) if where is None else np.flatnonzero(where)
+        least = len(rows) * _least_variance(y)
         y, error = y[rows], y[rows] - prediction[rows]
         if not len(rows):
             raise ProbeError("no atom to score: the split tests none of those asked for")
@@ -171,11 +173,11 @@ class Scorer:
             raise ProbeError("an atom to be scored has no prediction: score where it was tested")
         group, bootstrap = self.group[rows], self.bootstrap
         if y.ndim == 2:
-            r2, mae = _vector_scores(y, error, group, bootstrap)
+            r2, mae = _vector_scores(y, error, group, bootstrap, least)
             within = np.full_like(r2, np.nan)
         else:
-            r2, mae = _scalar_scores(y, error, group, bootstrap)
-            within = _within(y, error, group, self.kind[rows], bootstrap)
+            r2, mae = _scalar_scores(y, error, group, bootstrap, least)
+            within = _within(y, error, group, self.kind[rows], bootstrap, least)
         few = len(np.unique(group)) < MIN_GROUPS
         n_structures = len(np.unique(self.structure[rows]))
         whole, centred, absolute = (estimate(v, bootstrap, few) for v in (r2, within, mae))
@@ -219,10 +221,16 @@ def estimate(values: np.ndarray, bootstrap: Bootstrap, few: bool) -> Estimate:
     return Estimate(float(values[0]), replicates, bootstrap)
 
 
+def _least_variance(y: np.ndarray) -> float:
+    """Of the values of all atoms: what is below it is no variance of some of them."""
+    mean = 0.0 if y.ndim == 2 else y.mean()
+    of_values, of_sums = NO_VARIANCE
+    return max(of_values * (y**2).mean(), of_sums * ((y - mean) ** 2).mean())
+
+
 def _scalar_scores(
-    y: np.ndarray, error: np.ndarray, group: np.ndarray, bootstrap: Bootstrap
+    y: np.ndarray, error: np.ndarray, group: np.ndarray, bootstrap: Bootstrap, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    least = NO_VARIANCE * (y**2).sum()
     y = y - y.mean()
     columns = np.ones_like(y), y, y**2, error**2, np.abs(error)
     n, sum_y, sum_yy, sum_ee, sum_abs = totals_by_group(columns, group, bootstrap)
@@ -231,23 +239,27 @@ def _scalar_scores(
 
 
 def _vector_scores(
-    y: np.ndarray, error: np.ndarray, group: np.ndarray, bootstrap: Bootstrap
+    y: np.ndarray, error: np.ndarray, group: np.ndarray, bootstrap: Bootstrap, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
     yy, ee = (y**2).sum(axis=1), (error**2).sum(axis=1)
     n, sum_yy, sum_ee, sum_abs = totals_by_group(
         (np.ones_like(yy), yy, ee, np.sqrt(ee)), group, bootstrap
     )
     with np.errstate(invalid="ignore"):
-        return _r2(sum_ee, sum_yy, 0.0), sum_abs / n
+        return _r2(sum_ee, sum_yy, least), sum_abs / n
 
 
 def _within(
-    y: np.ndarray, error: np.ndarray, group: np.ndarray, kind: np.ndarray, bootstrap: Bootstrap
+    y: np.ndarray,
+    error: np.ndarray,
+    group: np.ndarray,
+    kind: np.ndarray,
+    bootstrap: Bootstrap,
+    least: float,
 ) -> np.ndarray:
     """1 − Σ_k S_k(e) / Σ_k S_k(y), with S_k(v) = Σv² − (Σv)²/n over the atoms of kind k."""
     from scipy.sparse import csr_array
 
-    least = NO_VARIANCE * (y**2).sum()
     _, kind = np.unique(kind, return_inverse=True)
     counts = np.bincount(kind)
     # Centred on the whole set first, so that the sums of a resample lose no digits.

@@ -21,7 +21,8 @@ _LAYERWISE = ("random weights", "random direction", "shuffled target")
 LEGEND = (
     "Intervals: 95 %, over structures. Within species: true and decoded values centred per "
     "species and compound. Random weights, random direction, shuffled target: the same score for "
-    "these controls of the same layer. In brackets: the number of features."
+    "these controls of the same layer. In brackets: the number of features. –: not defined, as an "
+    "interval is with fewer than five groups of structures, and R² where the target doesn't vary."
 )
 
 

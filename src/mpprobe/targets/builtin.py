@@ -25,6 +25,8 @@ _BOUNDARY = (
     "bulk: tin-foil Ewald sum, with a uniform background if charged; "
     "slab: two-dimensional sum; cluster: open"
 )
+# Of sums over charges and of charges that are solved for, in their units (V, V/Å, e).
+_RESOLUTION = 1e-6
 _EDGES = f"edges smoothed over ±{HALF_WIDTH} Å"
 _SHELL = re.compile(r"potential:shell-([0-9]+)")
 _ARRAY = "array:"
@@ -106,13 +108,15 @@ _CHARGES = {
 
 _FIXED = {
     f"charge:{source}": Target(
-        f"charge:{source}", "e", 0, partial(_stored_charges, source=source), description
+        f"charge:{source}", "e", 0, partial(_stored_charges, source=source), description,
+        resolution=_RESOLUTION,
     )
     for source, description in _CHARGES.items()
 } | {
     "potential:dft": Target(
         "potential:dft", "V", 0, _stored_potential,
         "stored electrostatic potential at the nuclei, less its mean over each structure",
+        resolution=_RESOLUTION,
     )
 }  # fmt: skip
 
@@ -189,6 +193,7 @@ def _electrostatic_target(kind: _Kind, source: str) -> Target:
         function=partial(_from_charges, kind=kind, source=source),
         description=f"{kind.description}; {charges}",
         needs_cutoff=kind.needs_cutoff,
+        resolution=_RESOLUTION,
     )
 
 

@@ -14,6 +14,9 @@ from mpprobe.structures import Frame, as_frames
 #: (frame, the model's cutoff in Å or None) -> (n_atoms,) for l = 0, (n_atoms, 3) for l = 1.
 TargetFunction = Callable[[Frame, "float | None"], np.ndarray]
 
+#: Share of a target's largest value below which differences are rounding.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Target:
@@ -27,6 +30,7 @@ class Target:
             Cartesian x, y, z, shape (n_atoms, 3).
         description: one line, with the charges and the boundary condition where there are any.
         needs_cutoff: whether the function depends on the model's cutoff.
+        resolution: differences up to this, in ``unit``, are rounding of the function.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Target:
     function: TargetFunction
     description: str
     needs_cutoff: bool = False
+    resolution: float = 0.0
 
     def values(
         self, frames: Atoms | Frame | Sequence[Atoms | Frame], cutoff: float | None = None
@@ -74,19 +79,29 @@ class Target:
 
 
 def constant_within_species(
-    values: Sequence[np.ndarray], frames: Sequence[Frame], tolerance: float = 1e-6
+    values: Sequence[np.ndarray], frames: Sequence[Frame], resolution: float = 0.0
 ) -> bool:
     """Whether a target is trivial given the species: one value for every atom of a species.
+
+    One value is what differs by less than a millionth of the spread over all atoms, or by rounding.
 
     Args:
         values: what :meth:`Target.values` gave for ``frames``.
         frames: the structures.
-        tolerance: largest spread within a species that still counts as one value, in the target's
-            unit.
+        resolution: of the target, in its unit.
     """
     stacked = np.concatenate(values)
     numbers = np.concatenate([frame.numbers for frame in frames])
+    least = max(1e-6 * float(np.ptp(stacked, axis=0).max()), rounding(stacked, resolution))
     return all(
-        np.ptp(stacked[numbers == number], axis=0).max() <= tolerance
-        for number in np.unique(numbers)
+        np.ptp(stacked[numbers == number], axis=0).max() <= least for number in np.unique(numbers)
     )
+
+
+def rounding(values: np.ndarray, resolution: float = 0.0) -> float:
+    """Differences up to this, in the target's unit, are none.
+
+    They are those of the target's ``resolution``, and those in the last digits of its values,
+    which a large offset leaves few of.
+    """
+    return max(ROUNDING * float(np.abs(values).max()), resolution)
