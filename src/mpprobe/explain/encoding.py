@@ -21,6 +21,7 @@ from mpprobe.probes.crossfit import cross_predict
 from mpprobe.probes.scores import Scorer
 from mpprobe.probes.sources import probed_blocks
 from mpprobe.probes.splits import Split
+from mpprobe.probes.statistics import RESOLUTION
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
 from mpprobe.targets import Target, get_target
@@ -209,6 +210,13 @@ class _Decoder:
         return best
 
 
+def _scaled(features: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Features in standard deviations in domain; those that don't vary there are zero."""
+    scale, mean = features[inside].std(axis=0), features[inside].mean(axis=0)
+    varies = scale > RESOLUTION * np.abs(mean)
+    return np.divide(features - mean, scale, out=np.zeros_like(features), where=varies)
+
+
 def _distance(features: np.ndarray, table: pd.DataFrame) -> np.ndarray:
     """Mean distance to the nearest atoms of the same species in domain, of other groups.
 
@@ -218,8 +226,7 @@ def _distance(features: np.ndarray, table: pd.DataFrame) -> np.ndarray:
     from sklearn.neighbors import NearestNeighbors
 
     inside = table["in_domain"].to_numpy()
-    scale = features[inside].std(axis=0)
-    scaled = features[:, scale > 0] / scale[scale > 0]
+    scaled = _scaled(features, inside)
     group, species = table["group"].to_numpy(), table["species"].to_numpy()
     found = np.full(len(table), np.nan)
     for symbol in np.unique(species):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import find_mic
 
 from mpprobe.activations.evaluate import evaluate
 from mpprobe.errors import StructureError
@@ -274,7 +275,7 @@ def _vectors(first: Frame, frame: Frame) -> dict[int, np.ndarray]:
         and np.allclose(first.atoms.cell.array, frame.atoms.cell.array, atol=1e-6)
         and np.array_equal(first.atoms.pbc, frame.atoms.pbc)
     )
-    vectors = frame.atoms.positions - first.atoms.positions if same else None
+    vectors = _apart(first, frame) if same else None
     size = np.zeros(0) if vectors is None else np.linalg.norm(vectors, axis=1)
     moved = np.flatnonzero(size > _MOVED)
     if vectors is None or len(moved) > 2 or (frame is not first and len(moved) == 0):
@@ -284,6 +285,14 @@ def _vectors(first: Frame, frame: Frame) -> dict[int, np.ndarray]:
             f"({frame.group}); each structure of a group moves one or two atoms of the first"
         )
     return {int(i): vectors[i] for i in moved}
+
+
+def _apart(first: Frame, frame: Frame) -> np.ndarray:
+    """How each atom has moved, Å, (n_atoms, 3); an edge of the cell in between doesn't count."""
+    vectors = frame.atoms.positions - first.atoms.positions
+    if not frame.atoms.pbc.any():
+        return vectors
+    return find_mic(vectors, frame.atoms.cell, frame.atoms.pbc)[0]
 
 
 def _charges(frame: Frame, source: str) -> np.ndarray:

@@ -24,6 +24,9 @@ COMPETITORS, BOTH = "competitors", "both"
 MIN_ATOMS, MIN_COMPOUNDS = 50, 3
 #: Share of the sum of squares below which what a fit leaves is rounding.
 ROUNDING = 1e-8
+# Columns of the table of held-out domains, which are there also where no domain is large enough.
+_HELD_OUT = ["domain", "predictors", "value", "low", "high", "gain", "gain_low", "gain_high", "p",
+             "n_atoms", "n_structures", "n_compounds"]  # fmt: skip
 #: eV/Å added before a logarithm of a force or its error, about the precision of the reference.
 SMALL = 1e-3
 
@@ -72,7 +75,8 @@ def partial_correlations(
         A row for each subset (``all``, ``in domain``, ``out of domain``) with enough atoms and
         compounds, and predictor: ``subset``, ``predictor``, ``value``, ``low``, ``high`` (95 %),
         ``p`` (two-sided, from the share of resamples on the other side of zero), ``n_atoms``,
-        ``n_structures``, ``n_compounds``. NaN for a predictor that its competitors fix.
+        ``n_structures``, ``n_compounds``. NaN for a predictor that its competitors fix, and for
+        all where they fix the force error.
     """
     import pandas as pd
 
@@ -88,7 +92,8 @@ def partial_correlations(
             sums = [np.bincount(group, v, minlength=counts.shape[1]) for v in (x * y, x * x, y * y)]
             xy, xx, yy = (counts @ s for s in sums)
             r = np.full_like(xy, np.nan)
-            if _is_left(x, ranks[predictor].to_numpy()):
+            if all(_is_left(v, ranks[c].to_numpy()) for v, c in ((x, predictor),
+                                                                 (y, "force_error"))):  # fmt: skip
                 with np.errstate(invalid="ignore", divide="ignore"):
                     r = xy / np.sqrt(xx * yy)
             rows.append({
@@ -109,10 +114,9 @@ def mixed_model(atoms: pd.DataFrame) -> pd.DataFrame:
         A row for each subset and predictor: ``subset``, ``predictor``, ``value`` (β, the change
         of the log force error for one standard deviation of the log predictor), ``low``, ``high``
         (95 %, Wald), ``p``, ``n_atoms``, ``n_structures``, ``n_compounds``. NaN for a predictor
-        that the others fix.
+        that the others fix, and for all where every force error is the same.
     """
     import pandas as pd
-    import statsmodels.formula.api as smf
 
     rows = []
     for subset, own in _subsets(atoms):
@@ -126,19 +130,31 @@ def mixed_model(atoms: pd.DataFrame) -> pd.DataFrame:
         )  # fmt: skip
         given = pd.get_dummies(table["species"], dtype=float).assign(force=table["force"])
         fitted, fixed = _determined(table[list(names.values())], given)
-        formula = " + ".join(["y ~ force + C(species)", *fitted])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of variances at zero, which are an answer too
-            fit = smf.mixedlm(
-                formula, table, groups="compound", re_formula="1",
-                vc_formula={"structure": "0 + C(structure)"},
-            ).fit(reml=True)  # fmt: skip
-        answers = fit.conf_int().set_axis(["low", "high"], axis=1)
-        answers = answers.assign(value=fit.params, p=fit.pvalues).drop(index=fixed)
+        answers = _mixed_fit(table, fitted).drop(index=fixed, errors="ignore")
         for predictor, name in names.items():
             answer = answers[["value", "low", "high", "p"]].reindex([name]).iloc[0]
             rows.append({"subset": subset, "predictor": predictor, **answer, **_counts(own)})
     return pd.DataFrame(rows)
+
+
+def _mixed_fit(table: pd.DataFrame, fitted: Sequence[str]) -> pd.DataFrame:
+    """Estimates, intervals and p by column; none where there is nothing to fit."""
+    import pandas as pd
+    import statsmodels.formula.api as smf
+
+    y = table["y"].to_numpy()
+    if not _is_left(y - y.mean(), y):
+        return pd.DataFrame(columns=["low", "high", "value", "p"])
+    force = ["force"] if table["force"].any() else []  # all zero where forces are all the same
+    formula = " + ".join(["y ~ C(species)", *force, *fitted])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of variances at zero, which are an answer too
+        fit = smf.mixedlm(
+            formula, table, groups="compound", re_formula="1",
+            vc_formula={"structure": "0 + C(structure)"},
+        ).fit(reml=True)  # fmt: skip
+    answers = fit.conf_int().set_axis(["low", "high"], axis=1)
+    return answers.assign(value=fit.params, p=fit.pvalues)
 
 
 def held_out_domains(
@@ -185,10 +201,14 @@ def held_out_domains(
         mean = atoms["domain"][here].map(pd.Series(y).groupby(atoms["domain"]).mean()).to_numpy()
         group, counts = nested_resamples(own, n_resamples, seed)
         total = counts @ np.bincount(group, (y[here] - mean) ** 2, minlength=counts.shape[1])
+        least = ROUNDING * (y[here] ** 2).sum()
         r2 = {}
         for name in sets:
             off = (y[here] - predicted[name][here]) ** 2
-            r2[name] = 1 - (counts @ np.bincount(group, off, minlength=counts.shape[1])) / total
+            left = counts @ np.bincount(group, off, minlength=counts.shape[1])
+            r2[name] = 1 - np.divide(
+                left, total, out=np.full_like(total, np.nan), where=total > least
+            )
         for name in sets:
             gain = r2[name] - r2[COMPETITORS]
             own_interval, spread = (_interval(v[1:], counts.shape[1]) for v in (r2[name], gain))
@@ -198,7 +218,7 @@ def held_out_domains(
                 "gain_low": spread["low"], "gain_high": spread["high"],
                 "p": spread["p"] if name != COMPETITORS else np.nan, **_counts(own),
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_HELD_OUT)
 
 
 def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,7 +37,6 @@ SIGNED = ("coulomb_slope", "coulomb_correlation")
 IN_DOMAIN, OUT_OF_DOMAIN, ALL = "in domain", "out of domain", "all"
 
 
-Result = TypeVar("Result")
 
 
 class Effects:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpprobe.explain import METRICS, ForceErrors
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS, figure_style, log_scale
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def domain_figure(summary: pd.DataFrame) -> Figure:
         ):
             _by_domain(axis, rows, domains, name)
             axis.set_ylabel(label)
-        axes[0].set_yscale("log")
-        _plain_ticks(axes[0])
+        if log_scale(axes[0], rows["force_mae"]):
+            _plain_ticks(axes[0])
         axes[1].axhline(1, color="0.6", linewidth=0.8, zorder=0)
         axes[1].set_xticks(range(len(domains)), domains)
         handles, labels = axes[0].get_legend_handles_labels()

@@ -13,7 +13,7 @@ from mpprobe.models.controls import TRAINED
 from mpprobe.report.figures import error_bars, interval_text, number, own_rows
 from mpprobe.report.files import records, write_result
 from mpprobe.report.labels import place_labels
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS, figure_style, log_scale
 from mpprobe.report.terminal import titled
 from mpprobe.response import METAL, SITES, Response
 from mpprobe.response.study import SHELLS
@@ -269,7 +269,7 @@ def _decay_panel(axis: Axes, found: Response) -> None:
         axis.plot(rows["distance"], 1000 * rows["rms"], ".", color="0.8", markersize=3,
                   label=model, zorder=0)  # fmt: skip
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    log_scale(axis, shells["rms"])
     if len(ionic):
         near = ionic[ionic["distance"] < 1.3 * ionic["distance"].min()]
         r = np.geomspace(ionic["distance"].min(), ionic["distance"].max(), 20)

@@ -12,7 +12,7 @@ from mpprobe.interventions.effects import ALL
 from mpprobe.interventions.steering import PROBE, RANDOM, Steered
 from mpprobe.models.controls import TRAINED
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style, log_scale
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _distance_panel(axis: Axes, found: Steered) -> None:
         middle = (rows["from"] + rows["to"]) / 2
         colour = MODEL_COLOUR if model == TRAINED else "0.5"
         axis.plot(middle, rows["change"], "o-", color=colour, markersize=4, label=model)
-    axis.set_yscale("log")
+    log_scale(axis, found.distances["change"])
     axis.set_xlabel("distance from the shifted atom (Å)")
     axis.set_ylabel("mean |ΔF| (eV/Å)")
     axis.legend(frameon=False, fontsize="small")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: The model's own scores, and the greys of what stands against them.
 MODEL_COLOUR = "#0072b2"
@@ -40,3 +45,11 @@ def figure_style() -> Iterator[None]:
         mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}),
     ):
         yield
+
+
+def log_scale(axis: Axes, values: np.ndarray) -> bool:
+    """Make the vertical axis logarithmic, unless none of the values could be shown on it."""
+    some = bool((np.asarray(values) > 0).any())
+    if some:
+        axis.set_yscale("log")
+    return some
