@@ -23,6 +23,8 @@ _STEP = 5e-3
 _EXPONENTS = np.linspace(-6.0, 18.0, 481)
 # Rounds in which charges settle; each halves the error at least.
 _ROUNDS = 60
+# Relative change of the charges in the last round above which they haven't.
+_SETTLED = 1e-6
 
 
 def unit_charge_constants(frame: Frame, atoms: Sequence[int]) -> np.ndarray:
@@ -128,7 +130,7 @@ def coulomb_fit(pairs: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) 
           across it: 1 for dipoles.
         - ``residual``: share of Σ K² that s leaves.
         - ``charge:X`` for each species X: z_X of the least Σ (K − z_i z_j T)², Z*/√ε∞ in e, with
-          the sign of the formal charge; zero where s isn't positive.
+          the sign of the formal charge; zero where s isn't positive, NaN where they don't settle.
     """
     shell = pairs.groupby(["species", "other", pairs["distance"].round(2)]).ngroup().to_numpy()
     bootstrap = Bootstrap(int(shell.max()) + 1, n_resamples, seed)
@@ -205,6 +207,10 @@ def _charges(
     kt, tt = (x + x.transpose(0, 2, 1) for x in (kt, tt))
     z = np.sqrt(scale.clip(min=0))[:, None] * np.array(list(formal.values()))
     for _ in range(_ROUNDS):
+        old = z
         new = np.einsum("rab,rb->ra", kt, z) / np.einsum("rab,rb->ra", tt, z**2)
         z = np.where(scale[:, None] > 0, (z + np.nan_to_num(new)) / 2, 0.0)
+    # Where K is far from any such product they wander on, to where rounding takes them.
+    settled = np.abs(z - old).max(axis=1) <= _SETTLED * np.abs(z).max(axis=1)
+    z[~settled] = np.nan
     return {f"charge:{name}": z[:, k] for k, name in enumerate(names)}
