@@ -89,7 +89,7 @@ def probe(potential: Potential, d: Described) -> Found:
 def extract(potential: Potential, d: Described) -> Found:
     acts, found = mpprobe.extract(potential, d.frames), Found()
     for t in acts.layers:
-        for l in sorted({block.l for block in acts[t].layer.blocks}):  # noqa: E741
+        for l in sorted({block.l for block in acts[t].layer.blocks}):
             values = acts[t].block(l=l)
             name = f"layer {t}, l = {l}"
             if l == 1:

@@ -37,8 +37,6 @@ SIGNED = ("coulomb_slope", "coulomb_correlation")
 IN_DOMAIN, OUT_OF_DOMAIN, ALL = "in domain", "out of domain", "all"
 
 
-
-
 class Effects:
     """Compares a potential's edited forces with its own, with a reference and with point charges.
 
