@@ -87,6 +87,23 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(explain, tmp_path,
     assert not (tmp_path / "out.unfinished").exists()
 
 
+@pytest.mark.slow
+def test_structures_without_reference_forces_are_left_out_when_asked(explain, labelled, tmp_path):
+    images = ase.io.read(labelled, ":")
+    for atoms in images[:2]:
+        atoms.calc = None  # where ASE keeps the forces that it reads
+    ase.io.write(tmp_path / "some.extxyz", images)
+    arguments = ("-t", "potential", "-s", f"{tmp_path}/some.extxyz@:2")
+    stopped = explain(*arguments)
+    assert stopped.code == 2
+    assert "no reference forces" in stopped.err
+    result = explain(*arguments, "--on-error", "skip")
+    assert result.code == 4, result.err
+    table = pd.read_csv(tmp_path / "out" / "failures.csv")
+    assert list(table["stage"]) == ["reference", "reference"]
+    assert f"2 of {len(images) + 2} structures were left out: see failures.csv" in result.out
+
+
 def test_a_dry_run_writes_nothing(explain, tmp_path):
     assert explain("--dry-run").code == 0
     assert list(tmp_path.iterdir()) == []

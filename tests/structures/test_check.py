@@ -1,6 +1,7 @@
 """Every check: what it finds, that it names file and frame, and what it leaves alone."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -166,3 +167,15 @@ def test_three_hundred_frames_take_a_moment():
     start = time.process_time()
     check(frames, cutoff=5.0, needs_ewald=True)
     assert time.process_time() - start < 2.0
+
+
+def test_a_thin_cell_full_of_atoms_takes_neither_time_nor_memory():
+    """All images within the cutoff would be thirty million."""
+    places = np.random.default_rng(0).random((500, 3))
+    atoms = Atoms("H500", positions=0.31 * places, cell=[0.31] * 3, pbc=True)
+    tracemalloc.start()
+    (problem,) = find_problems(atoms, cutoff=6.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "apart; remove the double atom" in problem.message
+    assert peak < 50e6

@@ -164,20 +164,20 @@ def _singular_cell(atoms: Atoms) -> str | None:
 
 
 def _distances(atoms: Atoms, cutoff: float | None) -> Iterator[str]:
-    closest = closest_pair(atoms, max(OVERLAP, cutoff or 0.0))
-    if closest is None:
-        if cutoff is not None:
-            yield (
-                f"no two atoms are within the model's cutoff of {cutoff:g} Å, so its graph is "
-                "empty; check the unit of length (Å) or leave it out"
-            )
-        return
-    i, j, distance = closest
-    if distance < OVERLAP:
+    # Double atoms first, for which few images are needed: without any, a cell however thin holds
+    # so few atoms that all images within the cutoff fit in memory.
+    double = closest_pair(atoms, OVERLAP)
+    if double is not None:
+        i, j, distance = double
         image = " (its periodic image)" if i == j else ""
         yield (
             f"{atoms.symbols[i]} (atom {i}) and {atoms.symbols[j]} (atom {j}){image} are "
             f"{distance:.2f} Å apart; remove the double atom, or check cell and unit of length (Å)"
+        )
+    elif cutoff is not None and closest_pair(atoms, max(OVERLAP, cutoff)) is None:
+        yield (
+            f"no two atoms are within the model's cutoff of {cutoff:g} Å, so its graph is "
+            "empty; check the unit of length (Å) or leave it out"
         )
 
 
