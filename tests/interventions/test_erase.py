@@ -101,6 +101,14 @@ class TestOnAKnownEnergy:
 
 
 class TestWhatIsLeft:
+    @pytest.mark.parametrize("unit", [1e-6, 1e6])
+    def test_the_unit_of_the_target_does_not_matter(self, scalars, unit):
+        columns, x = scalars
+        concept = x[:, :2, 0] * [1.0, 1e-3]
+        own, other = (fit_erasure(1, columns, x, c) for c in (concept, concept * [1, unit]))
+        assert own.rank == other.rank == 2
+        np.testing.assert_allclose(other.left @ other.right, own.left @ own.right, atol=1e-8)
+
     @pytest.mark.parametrize("order", [0, 1])
     def test_a_linear_map_read_it_before_and_reads_nothing_after(
         self, frames, scalars, vectors, order

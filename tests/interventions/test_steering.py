@@ -169,7 +169,8 @@ def test_the_summary_sets_the_probe_against_random_directions(one, found):
             np.testing.assert_allclose(row[["median", "lowest", "highest"]].astype(float), expected)
             as_large = 1 + (np.abs(others) >= abs(value)).sum()
             assert row["p"] == pytest.approx(as_large / 22)
-        assert row["analytic"] == 1 or (measure == "change" and np.isnan(row["analytic"]))
+        expected = np.nan if measure == "change" else 1.0
+        np.testing.assert_equal(row["analytic"], expected)
 
 
 def test_intervals_of_the_summary_are_of_resampled_structures(one, found):

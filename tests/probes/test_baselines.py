@@ -210,6 +210,14 @@ def test_widths_are_by_species(species):
     assert neighbour_vectors(frames, CUTOFF, species=species).shape == (8, 5 * n, 3)
 
 
+@pytest.mark.parametrize("describe", SCALARS)
+def test_the_last_columns_are_one_hot_species(describe):
+    frames = as_frames(crystal())
+    expected = frames[0].numbers[:, None] == np.array([8, 11, 17])
+    np.testing.assert_array_equal(describe(frames, CUTOFF, species=(8, 11, 17))[:, -3:], expected)
+    np.testing.assert_array_equal(describe(frames, CUTOFF)[:, -2:], expected[:, 1:])
+
+
 # --- species means ---------------------------------------------------------------------------
 
 

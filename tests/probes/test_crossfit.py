@@ -225,6 +225,16 @@ def test_a_random_direction_is_a_least_squares_line_on_one_feature(
         np.testing.assert_allclose(drawn[test][..., 0, draw], columns[test] @ line, atol=1e-8)
 
 
+def test_features_that_are_the_same_everywhere_have_no_line(frames, planted):
+    X, Y = planted
+    split = make_split("structure", frames)
+    maps = random_direction_maps(accumulate(np.ones_like(X), Y, split), split, draws=3)
+    drawn = apply_maps(np.ones_like(X), maps, split).reshape(*Y.shape, 3)
+    mean = Y[split.training_rows(0)].mean(axis=0)
+    test = split.test == 0
+    np.testing.assert_allclose(drawn[test], np.broadcast_to(mean[:, None], drawn[test].shape))
+
+
 def test_random_directions_score_far_less_than_the_probe(frames, vector_field, scorer):
     X, Y = vector_field
     split = make_split("structure", frames)

@@ -36,6 +36,21 @@ def slow_within(y, prediction, numbers, compound):
     return 1 - ((y - p) ** 2).sum() / (y**2).sum()
 
 
+def test_what_is_left_out_is_a_thousand_resamples():
+    scorer = Scorer.from_frames(made(8)[0])
+    assert scorer.bootstrap == Bootstrap(4, n_resamples=1000, seed=0)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_does_not_matter(unit):
+    frames, _, y, p = made()
+    scorer, scored = Scorer.from_frames(frames, n_resamples=20), np.full(len(y), True)
+    one, other = (scorer.score(y * u, p * u, scored) for u in (1.0, unit))
+    assert other.r2.value == pytest.approx(one.r2.value)
+    assert other.r2_within.value == pytest.approx(one.r2_within.value)
+    assert other.mae.value == pytest.approx(one.mae.value * unit)
+
+
 def test_agree_with_plain_definitions():
     frames, numbers, y, p = made()
     where = np.random.default_rng(1).random(len(y)) < 0.7

@@ -48,6 +48,11 @@ def cases(name):
                     yield frames, split, *rows
 
 
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_split_has_its_name(name):
+    assert make_split(name, random_frames(0), n_folds=3).name == name
+
+
 def test_no_group_is_on_both_sides():
     for frames, _, train, test in cases("structure"):
         group = on_atoms(frames, "group")

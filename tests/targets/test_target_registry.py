@@ -198,6 +198,9 @@ class TestUserTargets:
 
         target = get_target("height")
         assert (target.name, target.unit, target.l) == ("height", "Å", 0)
+        (info,) = [info for info in target_names() if info.name == "height"]
+        assert (info.unit, info.l) == ("Å", 0)
+        assert info.description == target.description == "Height over the lowest atom."
         assert target.description == "Height over the lowest atom."
         assert target.values(salt())[0].min() == 0
         assert "height" in [info.name for info in target_names()]
