@@ -298,11 +298,12 @@ def test_results_behind_a_link_are_replaced_and_the_link_stays(small, results_fo
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_label_is_no_formula_of_a_spreadsheet(tmp_path, start):
     label = start + 'HYPERLINK("http://x";"y")'
+    shown = f"'{label}".replace("\t", " ").replace("\r", " ")
     table = pd.DataFrame({"domain": [label, "bulk", None], "r2": [-1.5, 0.5, np.nan], label: 1})
     write_table(tmp_path / "t.csv", table)
     text = (tmp_path / "t.csv").read_bytes().decode()
     assert "-1.5" in text
     read = pd.read_csv(tmp_path / "t.csv")
-    assert list(read["domain"][:2]) == [f"'{label}", "bulk"]
-    assert list(read) == ["domain", "r2", f"'{label}"]
+    assert list(read["domain"][:2]) == [shown, "bulk"]
+    assert list(read) == ["domain", "r2", shown]
     assert list(table["domain"][:2]) == [label, "bulk"]

@@ -59,5 +59,7 @@ def _show_traceback(arguments: Sequence[str]) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"mpprobe: {message}", file=sys.stderr)
+    from mpprobe.cli.console import say
+
+    say(f"mpprobe: {message}")
     return code

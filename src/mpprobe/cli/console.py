@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
+
+from mpprobe.texts import visible
 
 #: Seconds between two lines of progress where there is no terminal to draw a bar on.
 PERIOD = 20.0
@@ -19,13 +22,29 @@ FILE_WIDTH = 140
 def stdout() -> Console:
     """Where results go; names of the user's are shown as they are, brackets included."""
     width = None if sys.stdout.isatty() else FILE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return _Visible(width=width, highlight=False, markup=False, emoji=False)
+
+
+class _Visible(Console):
+    """A console that shows texts of any origin, and lets none of them command the terminal."""
+
+    def render(self, renderable, options=None):
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+def say(message: str) -> None:
+    """A line on stderr, without what would command the terminal."""
+    print(visible(message), file=sys.stderr)
 
 
 def note(message: str, quiet: bool) -> None:
     """A line on stderr, unless ``quiet``."""
     if not quiet:
-        print(message, file=sys.stderr)
+        say(message)
 
 
 def show(results: dict[str, Any], tables: Iterable, legend: str, as_json: bool) -> None:
@@ -82,7 +101,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         Rate(),
         rich_progress.TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
+    with rich_progress.Progress(*columns, console=_Visible(stderr=True)) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
 
         def update(what: str, done: int, total: int) -> None:
@@ -104,8 +123,8 @@ class _Lines:
         now = time.monotonic()
         if what != self.what:
             self.what, self.last, self.began = what, now, now
-            print(f"{what} ({total:,})", file=sys.stderr)
+            say(f"{what} ({total:,})")
         elif now - self.last > PERIOD and done:
             self.last = now
             rate = done / (now - self.began)
-            print(f"{what}: {done:,} of {total:,}, {rate:,.0f}/s", file=sys.stderr)
+            say(f"{what}: {done:,} of {total:,}, {rate:,.0f}/s")

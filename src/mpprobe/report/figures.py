@@ -16,6 +16,7 @@ from mpprobe.report.style import (
     MODEL_COLOUR,
     figure_style,
 )
+from mpprobe.texts import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,6 +239,32 @@ def _scatter(axis: Axes, study: Study, true: np.ndarray, decoded: np.ndarray) ->
     axis.set_aspect("equal")
 
 
+def _show_as_written(figure: Figure) -> None:
+    """Dollar signs and control characters of labels as such, since Matplotlib sets formulas.
+
+    A label that is no whole formula would end a run as its figure is written.
+    """
+    from matplotlib import text, ticker
+
+    numbers = (ticker.ScalarFormatter, ticker.LogFormatter, ticker.NullFormatter)
+    ticks: set[int] = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        ticks |= {id(label) for tick in (*axis.majorTicks, *axis.minorTicks)
+                  for label in (tick.label1, tick.label2)}  # fmt: skip
+        own = axis.get_major_formatter()
+        if not isinstance(own, numbers):
+            axis.set_major_formatter(
+                ticker.FuncFormatter(lambda x, pos, own=own: _as_written(own(x, pos)))
+            )
+    for label in figure.findobj(text.Text):
+        if id(label) not in ticks:
+            label.set_text(_as_written(label.get_text()))
+
+
+def _as_written(label: str) -> str:
+    return visible(label).replace("\t", " ").replace(r"\$", "$").replace("$", r"\$")
+
+
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as PNG (200 dpi) and PDF beside each other; the two paths."""
     import matplotlib as mpl
@@ -246,6 +273,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     with mpl.rc_context():
         # Ticks are chosen as a figure is written, and mace changes their font when it's imported.
         mpl.rcdefaults()
+        _show_as_written(figure)
         for file in paths:
             # No date inside, so that the same study gives the same bytes.
             figure.savefig(file, dpi=200, metadata={"CreationDate": None} if file.suffix == ".pdf"

@@ -19,14 +19,11 @@ from mpprobe.report.readings import readings
 from mpprobe.structures import write_extxyz
 from mpprobe.structures.failures import FILE
 from mpprobe.structures.write import column_name
+from mpprobe.texts import json_escaped, no_formula, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-
-# With what a spreadsheet's formula begins.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def check_output(folder: str | Path, overwrite: bool) -> Path:
@@ -236,7 +233,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """A table as CSV, in which no text is taken for a formula by a spreadsheet.
 
     Labels come from files of any origin, and a spreadsheet runs what begins with ``=``, ``+``,
-    ``-``, ``@``, a tab or a line end: such texts get an apostrophe before them.
+    ``-``, ``@``, a tab or a line end: such texts get an apostrophe before them
+    (:func:`mpprobe.texts.no_formula`). Every row is one line.
     """
     texts = table.select_dtypes(exclude=["number", "bool"])
     safe = table.assign(**{name: texts[name].map(_no_formula) for name in texts})
@@ -244,12 +242,12 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return one_line(no_formula(value)) if isinstance(value, str) else value
 
 
 def json_text(content: Mapping[str, Any]) -> str:
     """Plain data, readable, without NaN."""
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return json_escaped(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

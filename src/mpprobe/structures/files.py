@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from ase import Atoms
 from mpprobe.errors import StructureError, shortened
 from mpprobe.structures import extxyz, poscar
 from mpprobe.structures.failures import READ, Failure
+from mpprobe.structures.guard import check_format, check_unpacked
 
 # What ASE's CIF reader warns of when it leaves out a row, that is an atom.
 _LOST = ("Wrong number",)
@@ -34,7 +36,9 @@ def load(path: str, index: int | slice, failures: list[Failure] | None = None) -
         StructureError: the file can't be read, or there is no such frame.
     """
     with _one_line(path):
+        check_unpacked(path)
         form = _format(path)
+        check_format(path, form)
     if form == extxyz.FORMAT:
         return _load_extxyz(path, index, failures)
     if form == poscar.FORMAT:
@@ -86,7 +90,10 @@ def _load_any(path: str, index: int | slice) -> Numbered:
     wanted = _from_start(index)
     stop = None if wanted is None or wanted.stop == sys.maxsize else wanted.stop
     with _one_line(path):
-        images: Any = ase.io.read(path, index=slice(stop), do_not_split_by_at_sign=True)
+        # Whole, since ASE takes names that begin in some ways for addresses of servers.
+        images: Any = ase.io.read(
+            os.path.abspath(path), index=slice(stop), do_not_split_by_at_sign=True
+        )
     return [(i, images[i]) for i in _chosen(path, index, len(images))]
 
 
@@ -118,7 +125,7 @@ def _no_such_frame(path: str, index: int, n: int) -> StructureError:
 def _format(path: str) -> str:
     from ase.io.formats import filetype
 
-    return filetype(path)
+    return filetype(os.path.abspath(path))
 
 
 @contextlib.contextmanager

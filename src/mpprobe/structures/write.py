@@ -7,16 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from mpprobe.errors import StructureError
 from mpprobe.structures.frame import Frame
+from mpprobe.texts import one_line
 
 PREFIX = "mpprobe_"
 #: What is written of a frame besides what it carries, each prefixed.
 LABELS = ("source", "domain", "compound")
+# What ends a name in the list of a frame's columns.
+_UNSAFE = re.compile(r"[\s:\"'=\x00-\x1f\x7f-\x9f]+")
 
 
 def write_extxyz(
@@ -67,6 +71,23 @@ def column_name(name: str) -> str:
     return PREFIX + re.sub(r"\W+", "_", name.removeprefix(PREFIX))
 
 
+def _in_one_line(value: Any) -> Any:
+    """A text as the comment line of a frame can hold it, so that it doesn't begin another frame.
+
+    ASE writes line ends and backslashes as they are, and reads a backslash as the mark of what is
+    meant literally.
+    """
+    return one_line(value).replace("\\", r"\\") if isinstance(value, str) else value
+
+
+def _as_words(values: np.ndarray) -> np.ndarray:
+    """Texts of atoms without blanks, at which columns end."""
+    if values.dtype.kind not in "US":
+        return values
+    words = [re.sub(r"\s+", "_", one_line(str(text)).strip()) or "_" for text in values.ravel()]
+    return np.array(words).reshape(values.shape)
+
+
 def _columns(
     frames: Sequence[Frame], arrays: Mapping[str, Sequence[np.ndarray]]
 ) -> dict[str, list[np.ndarray]]:
@@ -107,11 +128,10 @@ def _with_columns(frame: Frame, index: int, columns: Mapping[str, list[np.ndarra
     if isinstance(frame.atoms.calc, SinglePointCalculator):
         atoms.calc = frame.atoms.calc
     atoms.info |= {PREFIX + label: getattr(frame, label) for label in LABELS}
-    # ASE's writer leaves backslashes as they are, and its reader takes each for an escape.
-    atoms.info = {
-        key: value.replace("\\", "\\\\") if isinstance(value, str) else value
-        for key, value in atoms.info.items()
-    }
+    atoms.info = {one_line(str(k)): _in_one_line(v) for k, v in atoms.info.items() if v != ""}
+    for name in [name for name in atoms.arrays if name not in ("numbers", "positions")]:
+        values = atoms.arrays.pop(name)
+        atoms.arrays[_UNSAFE.sub("_", name)] = _as_words(values)
     for name, values in columns.items():
         # Not set_array, which refuses to replace an array of an earlier run by one of other shape.
         atoms.arrays[name] = values[index]
