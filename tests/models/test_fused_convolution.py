@@ -275,3 +275,17 @@ class TestCompiling:
         file.write_text("raise SystemExit('ran the file')")
         assert callable(compiled.kernels.__wrapped__(convolution.layout).forward)
         assert file.read_text() == good
+
+    def test_kernels_that_others_could_have_put_there_are_not_taken(
+        self, convolution, tmp_path, monkeypatch
+    ):
+        """Numba unpickles them."""
+        monkeypatch.setenv("MPPROBE_CACHE_DIR", str(tmp_path))
+        assert compiled._write("text") is not None
+        (tmp_path / "kernels").chmod(0o777)
+        assert compiled._write("text") is not None
+        assert (tmp_path / "kernels").stat().st_mode & 0o777 == 0o700
+        us = compiled.os.geteuid()
+        monkeypatch.setattr(compiled.os, "geteuid", lambda: us + 1)
+        assert compiled._write("text") is None
+        assert callable(compiled.kernels.__wrapped__(convolution.layout).forward)

@@ -89,6 +89,19 @@ def write_once(path: Path, content: bytes) -> None:
             part.write_bytes(content)
 
 
+def refuse_link(path: Path) -> None:
+    """Refuse a part of a store that lies elsewhere, since a store is what is in its folder.
+
+    Raises:
+        StoreError: it is a link.
+    """
+    if path.is_symlink():
+        raise StoreError(
+            f"{path}: is a link, and a store's own files can't lie elsewhere; put the file itself "
+            "there, or extract again"
+        )
+
+
 def remove(path: Path) -> None:
     """Remove a file if it is there.
 

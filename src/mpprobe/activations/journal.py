@@ -54,7 +54,8 @@ class Journal:
                 part.write_text(header + "\n", encoding="utf-8")
             return
         for line in lines:
-            with contextlib.suppress(ValueError, KeyError):  # cut off as its process was killed
+            # cut off as its process was killed, or no part at all
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 held = json.loads(line)
                 self.parts[held["name"]] = held["part"]
         if not text.endswith("\n"):

@@ -248,7 +248,7 @@ def decode_manifest(content: bytes) -> Configuration:
             )
         configuration = _configuration(held)
         whole = configuration.sha256 == manifest["sha256"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         whole = False
     if not whole:
         raise StoreError("is damaged, or no manifest of a store; extract again")
@@ -256,6 +256,8 @@ def decode_manifest(content: bytes) -> Configuration:
 
 
 def _configuration(held: Mapping[str, Any]) -> Configuration:
+    if any(type(n) is not int or not 0 < n < 2**53 for sizes in held["shards"] for n in sizes):
+        raise ValueError("sizes of shards")
     model = dict(held["model"])
     model["layers"] = tuple(Layer(**layer) for layer in model["layers"])
     model["species"] = tuple(model["species"])

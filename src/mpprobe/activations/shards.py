@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpprobe.activations.files import replacing
+from mpprobe.activations.files import refuse_link, replacing
 from mpprobe.errors import StoreError
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class ShardFile:
         """The file, and what its header says of it, which must be what is expected."""
         from safetensors import SafetensorError, safe_open
 
+        refuse_link(self.path)
+        refuse_link(self.path.parent)
         try:
             with safe_open(self.path, framework="numpy") as file:
                 yield file, self._about(file.metadata())

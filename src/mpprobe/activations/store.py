@@ -27,7 +27,7 @@ import numpy as np
 
 from mpprobe.activations.activations import Activations, LayerFeatures
 from mpprobe.activations.capture import Progress
-from mpprobe.activations.files import LOCK, cannot_write, sweep, write_once
+from mpprobe.activations.files import LOCK, cannot_write, refuse_link, sweep, write_once
 from mpprobe.activations.filling import Notify, fill
 from mpprobe.activations.index import encode_index
 from mpprobe.activations.manifest import (
@@ -131,6 +131,7 @@ class Store:
             StoreError: there is none, there are several, or its manifest is damaged.
         """
         folder = find_store(Path(folder))
+        refuse_link(folder / MANIFEST)
         try:
             return cls(folder, decode_manifest((folder / MANIFEST).read_bytes()))
         except OSError as error:
@@ -172,7 +173,16 @@ class Store:
         Raises:
             StoreError: their file is missing or damaged.
         """
-        return read_frames(self.folder / STRUCTURES, self.configuration.structures)
+        frames = read_frames(self.folder / STRUCTURES, self.configuration.structures)
+        sizes = [len(frame) for frame in frames]
+        planned = [sum(sizes[shard.frames]) for shard in self.shards]
+        whole = sum(shard.n_frames for shard in self.shards) == len(frames)
+        if not whole or planned != [shard.n_rows for shard in self.shards]:
+            raise StoreError(
+                f"{self.folder / MANIFEST}: its shards aren't those of the structures; extract "
+                "again"
+            )
+        return frames
 
     @cached_property
     def rows(self) -> Rows:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from mpprobe.activations.files import refuse_link
 from mpprobe.errors import StoreError
 from mpprobe.structures import Frame
 
@@ -66,10 +67,16 @@ def read_frames(path: Path, sha256: str) -> list[Frame]:
     Raises:
         StoreError: the file is missing, or isn't the one with this SHA-256.
     """
+    refuse_link(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: can't be read ({error.strerror}); extract again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise StoreError(f"{path}: is damaged or another store's (wrong SHA-256); extract again")
-    return decode_frames(content)
+    try:
+        return decode_frames(content)
+    except Exception as error:  # whatever ASE makes of what isn't from here
+        raise StoreError(
+            f"{path}: holds what are no structures ({type(error).__name__}); extract again"
+        ) from error

@@ -10,6 +10,9 @@ import typer
 from mpprobe.cli import completion
 from mpprobe.errors import MPProbeError
 
+#: In a YAML file. With a few one can say a thing once; with hundreds a thing of any size.
+MOST_ALIASES = 20
+
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take defaults from a YAML file; what is given on the command line wins.
@@ -46,13 +49,21 @@ def read_mapping(path: Path, advice: str) -> dict:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        # An alias of an alias of an alias can stand for more values than can be gone through.
+        _check_aliases(path, sum(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)))
+        values = yaml.safe_load(text) or {}
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise MPProbeError(f"{path}: can't be read as YAML ({reason})") from error
     if not isinstance(values, dict):
         raise MPProbeError(f"{path}: {advice}")
     return values
+
+
+def _check_aliases(path: Path, count: int) -> None:
+    if count > MOST_ALIASES:
+        raise MPProbeError(f"{path}: has {count} aliases (*name), and may have {MOST_ALIASES}")
 
 
 def checked(option: Any, value: Any, where: str) -> Any:

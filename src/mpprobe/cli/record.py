@@ -36,7 +36,7 @@ class Record:
             )["steps"]
         except FileNotFoundError:
             self.steps = {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise MPProbeError(
                 f"{self._file}: can't be read as the record of a study; remove it, or choose "
                 "another --output"

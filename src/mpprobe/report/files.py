@@ -60,7 +60,7 @@ def _check_replaceable(given: str | Path, folder: Path, overwrite: bool) -> None
         )
     try:
         held = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         held = None
     if not isinstance(held, dict) or not {"readings", "provenance"} <= held.keys():
         raise MPProbeError(

@@ -94,6 +94,8 @@ def _load_any(path: str, index: int | slice) -> Numbered:
         images: Any = ase.io.read(
             os.path.abspath(path), index=slice(stop), do_not_split_by_at_sign=True
         )
+        if not all(isinstance(atoms, Atoms) for atoms in images):
+            raise ValueError("no structures in it")
     return [(i, images[i]) for i in _chosen(path, index, len(images))]
 
 

@@ -6,8 +6,8 @@ import os
 
 from mpprobe.errors import StructureError
 
-#: ASE's formats that are addresses of servers.
-SERVERS = ("mysql", "postgresql")
+#: ASE's formats that are addresses of servers, and those for which it starts another program.
+SERVERS, PROGRAMS = ("mysql", "postgresql"), {"castep-cell": "castep"}
 #: A compressed file may unpack to the larger of these: so many bytes, and so many times its own
 #: size. Structures compress to a tenth, repeated ones to a hundredth.
 MOST_UNPACKED, MOST_TIMES = 1 << 28, 500
@@ -19,8 +19,13 @@ def check_format(path: str, form: str) -> None:
     """Refuse what ASE reads by asking another program.
 
     Raises:
-        StructureError: it is one of :data:`SERVERS`.
+        StructureError: it is one of :data:`SERVERS` or :data:`PROGRAMS`.
     """
+    if form in PROGRAMS:
+        raise StructureError(
+            f"{path}: ASE reads the format {form} by starting {PROGRAMS[form]}, which mpprobe "
+            "doesn't let it; write the structures to a file of another, such as extended XYZ"
+        )
     if form in SERVERS:
         raise StructureError(
             f"{path}: ASE takes this name for the address of a {form} server, which mpprobe "

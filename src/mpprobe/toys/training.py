@@ -155,7 +155,7 @@ def train(
     chosen = pick_device(device)
     about = _about(training, validation, hyper)
     last = folder / _LAST
-    held = torch.load(last, weights_only=True, map_location="cpu") if last.exists() else None
+    held = _held(last) if last.exists() else None
     if held is not None and held["about"] != about:
         raise ToyError(f"{folder}: holds another training run; choose another folder, or remove it")
     history = held["history"] if held else []
@@ -180,6 +180,23 @@ def train(
                 with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
                     on_epoch(row)
     return Training(model, history, reason)
+
+
+def _held(last: Path) -> dict[str, Any]:
+    """What a training run has left to go on from; read as data, so that nothing in it is run."""
+    import torch
+
+    try:
+        held = torch.load(last, weights_only=True, map_location="cpu")
+        if {"about", "history", "state"} <= held.keys():
+            return held
+        reason = "it holds something else"
+    except Exception as error:  # torch raises many kinds
+        reason = type(error).__name__
+    raise ToyError(
+        f"{last}: isn't what a training run leaves to go on from ({reason}); remove it to train "
+        "from the start"
+    )
 
 
 def _one_epoch(trainee: Trainee, number: int, size: float) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import os
+import stat
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -20,8 +21,8 @@ def kernels(layout: Layout) -> SimpleNamespace:
     """The ``forward`` and ``backward`` functions of a convolution.
 
     They are compiled when they first meet a dtype, in seconds. Numba keeps the machine code beside
-    the source text in :func:`cache_folder`, for the next process; where that can't be written,
-    every process compiles anew.
+    the source text in :func:`cache_folder`, for the next process; where that can't be written, or
+    others could have put something, every process compiles anew.
     """
     source = kernel_source(layout)
     place = _write(source)
@@ -39,7 +40,9 @@ def _write(source: str) -> Path | None:
     """The source text as a file, which is what Numba's cache goes by; None if it can't be."""
     try:
         folder = cache_folder() / "kernels"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_ours(folder):
+            return None
         path = folder / f"convolution_{_digest(source)}.py"
         if not path.is_file() or path.read_text(encoding="utf-8") != source:
             with tempfile.NamedTemporaryFile(
@@ -50,6 +53,21 @@ def _write(source: str) -> Path | None:
     except (OSError, RuntimeError):  # read-only, full, or no home folder
         return None
     return path
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else could have put anything there: Numba unpickles what it finds.
+
+    A folder of ours that others can write to is closed to them.
+    """
+    if not hasattr(os, "geteuid"):  # Windows
+        return True
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        return False
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        folder.chmod(0o700)
+    return all(entry.lstat().st_uid == os.geteuid() for entry in folder.rglob("*"))
 
 
 def _digest(source: str) -> str:

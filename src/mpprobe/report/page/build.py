@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpprobe import __version__
 from mpprobe.activations.files import cannot_write, replacing
-from mpprobe.errors import ReportError
+from mpprobe.errors import MPProbeError, ReportError
 from mpprobe.provenance import structures_sha256
 from mpprobe.report.page.compare import comparison, heading
 from mpprobe.report.page.runs import Run, read_runs
@@ -106,7 +106,16 @@ def write_report(
     file = Path(file)
     check_page(file, overwrite)
     runs = read_runs(folders)
-    text = page(runs)
+    try:
+        text = page(runs)
+    except MPProbeError:
+        raise
+    except Exception as error:  # whatever a results.json that isn't ours leads to
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ReportError(
+            f"{', '.join(map(str, folders))}: can't be made into a page ({reason}); give folders "
+            "as commands of this version of mpprobe wrote them"
+        ) from error
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:

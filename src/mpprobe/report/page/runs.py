@@ -62,6 +62,7 @@ def read_run(folder: str | Path) -> Run:
         StructureError: its structures can't be read.
     """
     folder = Path(folder)
+    _check_inside(folder)
     results = _results(folder)
     structures = [folder / name for name in _STRUCTURES if (folder / name).exists()]
     configuration = folder / "config.yaml"
@@ -80,8 +81,15 @@ def read_run(folder: str | Path) -> Run:
             frames=[_labelled(frame) for file in structures for frame in read_file(file)],
             configuration=configuration.read_text("utf-8") if configuration.exists() else "",
         )
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ReportError(f"{folder}: can't be read ({' '.join(str(error).split())})") from error
+
+
+def _check_inside(folder: Path) -> None:
+    """Refuse links to elsewhere: what they point at would be on a page that is passed on."""
+    for file in sorted(folder.glob("*")):
+        if file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
+            raise ReportError(f"{file}: is a link out of the folder; put the file itself there")
 
 
 def _labelled(frame: Frame) -> Frame:
@@ -96,7 +104,7 @@ def _labelled(frame: Frame) -> Frame:
 def _results(folder: Path) -> dict[str, Any]:
     try:
         results = json.loads((folder / "results.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(
             f"{folder}: has no results.json to read; give a folder that a command of mpprobe wrote"
         ) from error
