@@ -188,7 +188,7 @@ def test_every_flag_reaches_the_work(mpprobe_run, basic, structures, tmp_path, m
         asked["plan"], asked["run"] = plan, options
         raise MPProbeError("far enough")
 
-    monkeypatch.setattr("mpprobe.structures.read", read)
+    monkeypatch.setattr("mpprobe.cli.given.read", read)
     monkeypatch.setattr(mpprobe.Plan, "run", stop)
     flags = ("-l", 1, "-t", "charge:eeq", "--split", "compound", "--limit", 9, "--folds", 3,
              "--resamples", 123, "--in-domain", "cluster", "--seed", 4, "--dtype", "float64",

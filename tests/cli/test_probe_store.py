@@ -65,7 +65,7 @@ def test_neither_the_model_nor_the_structures_are_needed(
     whole = make_store()
     kept = shutil.move(whole.folder, tmp_path / "kept")
     monkeypatch.setattr("mpprobe.models.load", None)
-    monkeypatch.setattr("mpprobe.structures.read", None)
+    monkeypatch.setattr("mpprobe.cli.given.read", None)
     result = mpprobe_run("probe", "--store", kept, "-l", 2, *QUICK, "-o", tmp_path / "out")
     assert result.code == 0, result.err
     assert f"features from {kept}, stored as float32\n" in result.err
