@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from mpprobe.texts import visible
@@ -28,7 +28,9 @@ def stdout() -> Console:
 class _Visible(Console):
     """A console that shows texts of any origin, and lets none of them command the terminal."""
 
-    def render(self, renderable, options=None):
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
