@@ -232,3 +232,10 @@ def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_p
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 40
     assert not [page for page in pages if loaded.search(page.read_text(encoding="utf-8"))]
+
+
+def test_the_stated_tolerances_are_those_of_the_tests():
+    from tolerances import as_rows
+
+    page = (DOCS / "numbers.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if " of the value |" in line] == as_rows()

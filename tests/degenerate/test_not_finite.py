@@ -112,7 +112,7 @@ def test_what_goes_wrong_after_the_last_layer_is_said(frames):
         force_errors(potential, frames)
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", ["extract", "ood", "erase", "response", "attribute"])
 def test_one_weight_of_a_real_model(command, fast, ionic_cells):
     potential = mpprobe.load("sevenn-0", fast=fast)

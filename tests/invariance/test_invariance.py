@@ -17,6 +17,7 @@ from mpprobe.structures import Frame
 from tolerances import TOLERANCES
 
 MODELS = ("small MACE", "sevenn-0")
+MAGNIFIED = "any of these five, magnified"
 #: Commands that take no time, and those that take most.
 SHORT, LONG = ("extract", "ood", "nonlocal"), ("explain", "response")
 
@@ -100,7 +101,7 @@ def test_only_the_description_changes(model, command, change, potentials, plain,
     kinds = ["same", "magnified", "atoms", "vectors"] + ["components"] * (change != "rotation")
     tried = 0
     for kind in kinds:
-        named = "magnified" if kind == "magnified" else change.replace("quarter turn", "rotation")
+        named = MAGNIFIED if kind == "magnified" else change.replace("quarter turn", "rotation")
         tolerance = TOLERANCES[named]
         one, other = getattr(before, kind), getattr(after, kind)
         assert one.keys() == other.keys()
