@@ -74,7 +74,8 @@ class Alone:
         self.unedited = self.evaluator.run(layers=[1])
         self.x = block_rows(self.unedited.features[1], self.columns)
         concept = concept_of(found_target, frames, potential.cutoff, "within")
-        self.own = fit_direction(1, self.columns, self.x, concept)
+        group = np.arange(len(frames)).repeat([len(f) for f in frames])
+        self.own = fit_direction(1, self.columns, self.x, concept, group)
         self.drawn = random_directions(self.own, Whitening.of(self.x), 21, 5)
         self.effects = Effects(frames, self.unedited, in_domain=["bulk"], n_resamples=60, seed=5)
 

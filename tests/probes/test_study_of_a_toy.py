@@ -343,8 +343,9 @@ class TestAPlan:
 
     def test_a_flat_target_is_refused_when_it_is_computed(self, toy, frames):
         message = (
-            "^target 'array:flat' is the same for every atom of these structures, so there is "
-            "nothing to find; choose another target or other structures$"
+            "^target 'array:flat' is the same for every atom of these structures "
+            r"\(to rounding\), so there is nothing to find; choose another target or other "
+            "structures$"
         )
         flat = []
         for frame in frames:
@@ -389,6 +390,7 @@ class TestAStore:
             "dtype": configuration.dtype_store,
             "random_weights_seed": 7,
             "max_atoms": 20,
+            "n_left_out": 0,
             "versions": configuration.versions,
         }
 
