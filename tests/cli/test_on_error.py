@@ -158,11 +158,20 @@ def test_targets_and_references_that_a_structure_lacks(mpprobe_run, model, struc
     table = pd.read_csv(tmp_path / "probe" / "failures.csv")
     assert [s.rpartition("@")[2] for s in table["source"]] == ["0", "2"]
     assert set(table["stage"]) == {"target potential@eeq"}
-    result = mpprobe_run("ood", *flags, "-o", tmp_path / "ood")
-    assert result.code == 4, result.err
-    table = pd.read_csv(tmp_path / "ood" / "failures.csv")
-    assert [s.rpartition("@")[2] for s in table["source"]] == ["1"]
-    assert set(table["stage"]) == {"reference"}
+    images[3].arrays["forces"][0, 0] = np.nan
+    images[4].info["energy"] = "often"
+    ase.io.write(tmp_path / "some.extxyz", [rod, *images[1:]])
+    eeq = "target charge:eeq"
+    for command, stages in (
+        ("ood", {"1": "reference", "3": "reference", "4": "reference"}),
+        ("erase", {"0": eeq, "2": eeq, "3": "reference", "4": "reference"}),
+    ):
+        more = ("-l", 1, "--no-random-weights", "-t", "charge:eeq") * (command == "erase")
+        result = mpprobe_run(command, *flags, *more, "-o", tmp_path / command)
+        assert result.code == 4, result.err
+        table = pd.read_csv(tmp_path / command / "failures.csv")
+        found = dict(zip(table["source"].str.rpartition("@")[2], table["stage"], strict=True))
+        assert found == stages
 
 
 def test_nothing_left_is_bad_input_and_nothing_bad_is_done(

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -68,3 +69,14 @@ def test_forces_are_three_finite_numbers_an_atom(values):
     message = "water@2: the array 'mine' isn't three finite numbers an atom (eV/Å)"
     with pytest.raises(StructureError, match=f"^{re.escape(message)}$"):
         reference_of(Frame.from_atoms(water(mine=values), "water@2"), "mine")
+
+
+@pytest.mark.parametrize("energy", ["often", [1.0, 2.0]])
+def test_an_energy_that_is_no_number_is_named(energy):
+    atoms = Atoms("H", info={"energy": energy})
+    atoms.arrays["forces"] = np.zeros((1, 3))
+    frame = Frame.from_atoms(atoms, "in.xyz@2")
+    with pytest.raises(
+        StructureError, match=r"in\.xyz@2: the energy 'energy' is .* no number of eV"
+    ):
+        reference_of(frame)

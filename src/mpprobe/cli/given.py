@@ -26,7 +26,7 @@ from mpprobe.models.potential import Potential
 from mpprobe.structures import Failure, Frame, check, read, usable
 from mpprobe.structures.failures import CHECK, FILE, Attempt
 from mpprobe.targets import get_target
-from mpprobe.targets.reference import reference_of
+from mpprobe.targets.reference import reference_forces, reference_of
 
 #: Stages at which a structure fails, beside those of :mod:`mpprobe.structures.failures`.
 REFERENCE, TARGET, MODEL = "reference", "target", "model"
@@ -82,13 +82,17 @@ class Given:
         Args:
             frames: structures.
             forces: the per-atom array that holds them (eV/Å).
-            needed: leave out those that have none even of that name.
+            needed: leave out those that have none even of that name; otherwise only those whose
+                forces aren't numbers.
 
         Raises:
             StructureError: none is left; see :func:`mpprobe.cli.loading.with_forces`.
         """
         if needed or forces != "forces":
             frames = self.with_reference(frames, forces)
+        elif self.skip:
+            look = partial(_for_each, lambda frame: reference_forces([frame]))
+            frames = self._left(frames, {REFERENCE: look})
         return with_forces(frames, forces)
 
     def with_reference(

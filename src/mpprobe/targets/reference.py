@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpprobe.errors import StructureError, TargetError
+from mpprobe.errors import StructureError, TargetError, shortened
 from mpprobe.structures import Frame
 from mpprobe.targets.charges import per_atom_array
 
@@ -48,7 +48,8 @@ def reference_of(frame: Frame, forces: str = "forces", energy: str = "energy") -
         energy: the info key that holds the energy in eV; it may be absent.
 
     Raises:
-        StructureError: there are no such forces, or not three finite numbers an atom.
+        StructureError: there are no such forces, or not three finite numbers an atom; an energy
+            that is no number.
     """
     try:
         values = per_atom_array(frame, forces)
@@ -63,6 +64,11 @@ def reference_of(frame: Frame, forces: str = "forces", energy: str = "energy") -
         )
     stored = getattr(frame.atoms.calc, "results", {})
     found = frame.atoms.info.get(energy, stored.get(energy))
-    if found is None or not np.isfinite(found):
-        return Reference(values, None)
-    return Reference(values, float(found))
+    try:
+        number = np.nan if found is None else float(found)
+    except (TypeError, ValueError):
+        raise StructureError(
+            f"{frame.source}: the energy {energy!r} is {shortened(found, 40)!r}, and no number of "
+            "eV; correct it, or name another info key (--energy NAME)"
+        ) from None
+    return Reference(values, number if np.isfinite(number) else None)
