@@ -6,6 +6,7 @@ that line and exits with :attr:`MPProbeError.exit_code`.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 
 
@@ -25,6 +26,10 @@ class ModelError(MPProbeError):
 
 class TrustError(ModelError):
     """A checkpoint that would run code when loaded, from a source not known."""
+
+
+class OutOfMemoryError(MPProbeError):
+    """A batch of structures that needs more memory than there is."""
 
 
 class TargetError(MPProbeError):
@@ -61,6 +66,18 @@ class MissingPackageError(MPProbeError):
     exit_code = 3
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory, of the machine or its accelerator, for what was to be done."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # torch and Python have no errors of their own for it.
+    told = ("can't allocate memory", "out of memory", "start new thread", "failed to map segment")
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, (RuntimeError, ImportError)) and any(words in said for words in told)
+    )
+
+
 _INSTALL = {
     "sevenn": 'pip install "mpprobe[sevenn]"',
     "mace": 'pip install "mpprobe[mace]" && pip install --no-deps "mace-torch==0.3.16"',
@@ -79,15 +96,6 @@ def shortened(text: object, most: int = 300) -> str:
     """A text from anywhere in a line that doesn't fill the screen, for a message."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a computation failed for want of memory, of the machine or of its accelerator."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in said or "can't allocate memory" in said)
-    )
 
 
 def require(package: str, purpose: str) -> None:

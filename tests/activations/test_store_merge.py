@@ -139,9 +139,10 @@ def test_a_merge_that_is_cut_off_leaves_nothing(folder, monkeypatch):
     def copy(source, target):
         if len(copied) == 4:
             raise KeyboardInterrupt
-        copied.append(shutil.copyfile(source, target))
+        copied.append(copyfile(source, target))
 
-    monkeypatch.setattr(merging, "_copy", copy)
+    copyfile = shutil.copyfile
+    monkeypatch.setattr(merging.shutil, "copyfile", copy)
     with pytest.raises(KeyboardInterrupt):
         merge_stores([folder / "a", folder / "b"], folder / "out")
     assert len(copied) == 4

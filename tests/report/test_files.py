@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpprobe.errors import MPProbeError
+from mpprobe.activations import files as storing
+from mpprobe.errors import MPProbeError, StoreError
 from mpprobe.report import files
 from mpprobe.report.files import check_output, results, write_study, write_table
 from mpprobe.report.readings import readings
@@ -189,7 +190,7 @@ def test_a_failure_midway_leaves_earlier_results_as_they_were(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, step, fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreError, match=r"can't be written \(No space"):
         write_study(small, results_folder, overwrite=True)
     assert snapshot(results_folder.parent) == before
 
@@ -198,6 +199,8 @@ def test_a_failure_midway_leaves_earlier_results_as_they_were(
 def test_a_failure_of_the_last_rename_brings_earlier_results_back(
     small, results_folder, monkeypatch
 ):
+    """Where two folders can't be swapped."""
+    monkeypatch.setattr(storing, "_swap", lambda one, other: False)
     before, replace_ = snapshot(results_folder.parent), files.os.replace
 
     def fail(source, target):
@@ -206,13 +209,16 @@ def test_a_failure_of_the_last_rename_brings_earlier_results_back(
         replace_(source, target)
 
     monkeypatch.setattr(files.os, "replace", fail)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(StoreError, match="Input/output"):
         write_study(small, results_folder, overwrite=True)
     assert snapshot(results_folder.parent) == before
 
 
 @pytest.mark.usefixtures("plain_figures")
-def test_earlier_results_are_replaced_as_a_whole(small, results_folder):
+@pytest.mark.parametrize("swaps", [True, False])
+def test_earlier_results_are_replaced_as_a_whole(small, results_folder, monkeypatch, swaps):
+    if not swaps:
+        monkeypatch.setattr(storing, "_swap", lambda one, other: False)
     (results_folder / "parity_old_structure.png").write_text("stale")
     write_study(small, results_folder, overwrite=True)
     assert not (results_folder / "parity_old_structure.png").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,4 +167,26 @@ def _new_array(
         return np.empty((n_atoms, layer.dim), dtype)
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"layer-{layer.index}.npy"
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(n_atoms, layer.dim))
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(n_atoms, layer.dim))
+    _reserve(path)
+    return array
+
+
+def _reserve(path: Path) -> None:
+    """Take a mapped file's space on the disk now: where it's full later, the process is killed.
+
+    Raises:
+        ModelError: there is too little.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise ModelError(
+                    f"{path.parent}: no space for {path.stat().st_size / 1e6:,.0f} MB of node "
+                    "features; set TMPDIR to a folder with more, or give fewer structures or layers"
+                ) from error
+            # Anything else: a file system that can't reserve space.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from mpprobe.errors import StoreError
 #: What the names of unfinished files and folders begin with.
 PART = ".part-"
 LOCK = ".lock"
+# Linux's names for "from the current folder" and "swap the two".
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def beside(path: Path) -> Path:
@@ -47,6 +52,93 @@ def _put_in_place(part: Path, path: Path) -> None:
         if not path.exists():
             raise
     flush_names(path.parent)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of the folder ``path`` when all went well.
+
+    Where the system can swap two folders (Linux), there is no moment without one at ``path``.
+    Elsewhere a process killed between two renames leaves the earlier one in a folder beside, from
+    which the next call puts it back. What killed processes left beside is removed.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_away(path)
+        with _work_folder(path) as work:
+            new, old = work / "new", work / "old"
+            new.mkdir()
+            yield new
+            for file in filter(Path.is_file, new.rglob("*")):
+                flush(file)
+            _put_folder(new, path, old)
+            flush_names(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def clear_away(path: Path) -> None:
+    """Remove what killed processes that were making ``path`` left beside it.
+
+    An earlier ``path`` that one of them had set aside is put back.
+    """
+    pattern = re.compile(rf"{re.escape(PART)}\d+-[0-9a-f]+-{re.escape(path.name)}")
+    for work in path.parent.glob(f"{PART}*"):
+        if pattern.fullmatch(work.name) and work.is_dir() and _abandoned(work):
+            if (work / "old").exists() and not path.exists():
+                os.replace(work / "old", path)
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _work_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path``, locked while it is in use and gone afterwards."""
+    work = beside(path)
+    work.mkdir()
+    try:
+        with lock(work, 0, wait=False):
+            yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _put_folder(new: Path, path: Path, old: Path) -> None:
+    if not path.exists():
+        os.replace(new, path)
+    elif not _swap(new, path):
+        os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except BaseException:
+            os.replace(old, path)
+            raise
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system can't."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    return rename is not None and rename(*names, _RENAME_EXCHANGE) == 0
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process that worked there has ended; False where that can't be told."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        return not folder.name.startswith(f"{PART}{os.getpid()}-")  # our own locks don't stop us
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -161,16 +253,33 @@ def lock(folder: Path, number: int, *, wait: bool) -> Iterator[bool]:
         False if another process holds it.
     """
     try:
-        import fcntl  # noqa: F401 - whether it is there
-
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor, held = _open_locked(folder / LOCK, number, wait)
     except (ImportError, OSError):  # Windows, or a folder that can't be written
         yield True
         return
     try:
-        yield _try_lock(descriptor, number, wait)
+        yield held
     finally:
         os.close(descriptor)  # frees the lock
+
+
+def _open_locked(path: Path, number: int, wait: bool) -> tuple[int, bool]:
+    """The lock file's descriptor, and whether the lock was given."""
+    import fcntl  # noqa: F401
+
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        held = _try_lock(descriptor, number, wait)
+        if not held or _still_there(descriptor, path):
+            return descriptor, held
+        os.close(descriptor)  # its last holder took the file away: the lock is on nothing
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _try_lock(descriptor: int, number: int, wait: bool) -> bool:

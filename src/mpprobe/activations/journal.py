@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpprobe.activations.files import alone, cannot_write, replacing
+from mpprobe.activations.files import LOCK, alone, cannot_write, replacing
 
 #: Added to the name of an output folder, beside it.
 SUFFIX = ".unfinished"
@@ -45,19 +46,15 @@ class Journal:
     def _begin(self, file: Path, about: str) -> None:
         header = json.dumps({"about": about})
         try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
             text = ""
         first, *lines = text.split("\n")
         if first != header:
             with replacing(file) as part:
                 part.write_text(header + "\n", encoding="utf-8")
             return
-        for line in lines:
-            # cut off as its process was killed, or no part at all
-            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                held = json.loads(line)
-                self.parts[held["name"]] = held["part"]
+        self.parts = dict(filter(None, map(_decoded, lines)))
         if not text.endswith("\n"):
             self._append(file, "")
 
@@ -74,7 +71,7 @@ class Journal:
         if name not in self.parts:
             self.parts[name] = make()
             if self._file is not None:
-                self._append(self._file, json.dumps({"name": name, "part": self.parts[name]}))
+                self._append(self._file, _encoded(name, self.parts[name]))
         return self.parts[name]
 
     def _append(self, file: Path, line: str) -> None:
@@ -85,6 +82,40 @@ class Journal:
                 os.fsync(end.fileno())
         except OSError as error:
             raise cannot_write(file, error) from error
+
+
+def _encoded(name: str, part: Any) -> str:
+    held = [name, part]
+    return json.dumps({"crc32": zlib.crc32(json.dumps(held).encode()), "held": held})
+
+
+def _decoded(line: str) -> tuple[str, Any] | None:
+    """Name and part; None for a line cut off as its process was killed, or damaged since."""
+    try:
+        held = json.loads(line)
+        name, part = held["held"]
+        whole = held["crc32"] == zlib.crc32(json.dumps([name, part]).encode())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (name, part) if whole else None
+
+
+@contextlib.contextmanager
+def held_beside(output: Path) -> Iterator[None]:
+    """Hold an output for one run at a time; a journal beside it stays.
+
+    Raises:
+        StoreError: it can't be written, or another process is making it.
+    """
+    folder = output.with_name(output.name + SUFFIX)
+    with alone(folder, output):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [LOCK]:
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
 
 
 @contextlib.contextmanager

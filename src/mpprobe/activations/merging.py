@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from mpprobe.activations.capture import Progress
-from mpprobe.activations.files import beside, cannot_write, flush, flush_names
+from mpprobe.activations.files import clear_away, replacing_folder
 from mpprobe.activations.manifest import differences
 from mpprobe.activations.shards import FOLDER, SUFFIX, ShardFile
 from mpprobe.activations.store import INDEX, MANIFEST, STRUCTURES, Store, listed
@@ -44,6 +42,8 @@ def merge_stores(
     if not stores:
         raise StoreError("nothing to merge: give one or more stores")
     target = None if folder is None else Path(folder) / stores[0].configuration.folder_name
+    if target is not None and target.parent.is_dir():
+        clear_away(target)
     own = target if target is not None and target.exists() else None
     if own and not (len(stores) == 1 and own.samefile(stores[0].folder)):
         raise StoreError(f"{own}: is there already; remove it, or choose another --output")
@@ -114,27 +114,25 @@ def _agreed(stores: Sequence[Store], number: int) -> ShardFile | None:
 
 def _build(target: Path, part: Store, files: Sequence[ShardFile]) -> Store:
     """Copy everything beside the target, then rename."""
-    new = beside(target)
-    try:
-        (new / FOLDER).mkdir(parents=True)
+    with replacing_folder(target) as new:
+        (new / FOLDER).mkdir()
         for name in (MANIFEST, STRUCTURES, INDEX):
-            _copy(part.folder / name, new / name)
+            shutil.copyfile(part.folder / name, new / name)
         if (part.folder / FILE).exists():
-            _copy(part.folder / FILE, new / FILE)
+            shutil.copyfile(part.folder / FILE, new / FILE)
         for file in files:
-            _copy(file.path, new / FOLDER / file.path.name)
-        flush_names(new / FOLDER)
-        flush_names(new)
-        os.replace(new, target)
-        flush_names(target.parent)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(new)
+            shutil.copyfile(file.path, new / FOLDER / file.path.name)
+        _check_copies(Store(new, part.configuration), target)
     return Store.open(target)
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    flush(target)
+def _check_copies(copied: Store, target: Path) -> None:
+    """Read what has been copied: a part may have been changed since it was checked."""
+    for shard in copied.shards:
+        try:
+            copied.check_shard(shard.number)
+        except StoreError as error:
+            raise StoreError(
+                f"{target}: shard {shard.number} was changed or damaged while it was copied; "
+                "merge again"
+            ) from error

@@ -65,9 +65,16 @@ class ShardFile:
             "sha256": {name: _sha256(values) for name, values in tensors.items()},
         }
         about["header"] = _about_sha256(about)
-        with replacing(self.path) as part:
+        try:
             # Not safetensors' own save_file: that leaves a file of another name when killed.
-            part.write_bytes(save(dict(tensors), {KEY: json.dumps(about, sort_keys=True)}))
+            content = save(dict(tensors), {KEY: json.dumps(about, sort_keys=True)})
+        except BaseException as error:
+            # Rust's panic, which is no Exception, where there is no memory for the bytes.
+            if type(error).__name__ == "PanicException":
+                raise MemoryError from error
+            raise
+        with replacing(self.path) as part:
+            part.write_bytes(content)
 
     def check(self, expected: Expected) -> dict[str, str]:
         """Read the whole shard and compare it with what was written and what it should be.

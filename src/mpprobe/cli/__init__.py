@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 #: Exit codes, as documented in the README.
 DONE, UNEXPECTED, USAGE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 4, 130
+#: Signals that end a command as Ctrl-C does: of a batch system, a container, a lost terminal.
+ENDING = ("SIGTERM", "SIGHUP")
+#: What a disk says that no file can be written to.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``mpprobe`` and exit: 0 done, 1 unexpected, 2 bad input, 3 a package is missing,
-    4 done without some of the structures, 130 interrupted."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    """Run ``mpprobe`` and exit.
+
+    0 done; 1 unexpected; 2 bad input, or disk or memory are full; 3 a package is missing; 4 done
+    without some of the structures; 130 interrupted; 143 or 129 told to end by SIGTERM or SIGHUP.
+    """
+    with _ending() as told:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(128 + told[0] if told and code == INTERRUPTED else code)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[list[int]]:
+    """Take signals for an interrupt, save those that are ignored (nohup); gives those that came."""
+    told: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield told
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -46,8 +78,22 @@ def run(arguments: Sequence[str]) -> int:
             error.show()
             return error.exit_code
         _show_traceback(arguments)
+        if line := _for_want_of(error):
+            return _fail(line, USAGE)
         summary = " ".join(f"{type(error).__name__}: {error}".split())
         return _fail(f"unexpected: {summary} (--debug shows where)", UNEXPECTED)
+
+
+def _for_want_of(error: Exception) -> str:
+    """The line of an error that says that memory or disk are full; empty for any other."""
+    from mpprobe.errors import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return "out of memory; take smaller batches with --max-atoms, or fewer structures"
+    if isinstance(error, OSError) and error.errno in DISK:
+        place = error.filename or "a temporary file"
+        return f"{place}: can't be written ({error.strerror}); free space, or set TMPDIR elsewhere"
+    return ""
 
 
 def _show_traceback(arguments: Sequence[str]) -> None:

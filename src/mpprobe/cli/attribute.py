@@ -9,6 +9,7 @@ import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import claim
 
 
 def attribute(
@@ -89,10 +90,8 @@ def attribute(
     Beside the map stand its completeness, infidelity and sensitivity, the derivatives by the atoms'
     positions, and the same with random weights.
     """
-    from mpprobe.report.files import check_output
-
     if not dry_run:
-        check_output(output, overwrite)
+        claim(context, output, overwrite)
     from mpprobe import load
     from mpprobe import read as read_structures
     from mpprobe.attribution import Scalar, make_attribution, parse_number

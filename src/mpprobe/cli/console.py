@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,13 @@ def stdout() -> Console:
 
 
 class _Visible(Console):
-    """A console that shows texts of any origin, and lets none of them command the terminal."""
+    """A console that shows texts of any origin, and lets none of them command the terminal.
+
+    What to do when nobody reads any more is left to its caller.
+    """
+
+    def on_broken_pipe(self) -> None:
+        raise  # Rich would end the process here, with what it has found
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -58,6 +65,11 @@ def show(results: dict[str, Any], tables: Iterable, legend: str, as_json: bool) 
         legend: one paragraph.
         as_json: which of the two.
     """
+    with _outliving_stdout():
+        _print(results, tables, legend, as_json)
+
+
+def _print(results: dict[str, Any], tables: Iterable, legend: str, as_json: bool) -> None:
     from mpprobe.report.files import json_text, left_out_lines
 
     if as_json:
@@ -69,6 +81,18 @@ def show(results: dict[str, Any], tables: Iterable, legend: str, as_json: bool) 
     console.print(legend, style="dim")
     for line in [*left_out_lines(results["provenance"]), *results["readings"]]:
         console.print(f"• {line}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _outliving_stdout() -> Iterator[None]:
+    """Go on where nobody reads stdout any more or its disk is full: the files are still written."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        note(f"stdout: can't be written ({error.strerror}); what follows goes to files only", False)
+        # Or Python would try again, and fail, as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

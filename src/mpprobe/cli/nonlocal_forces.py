@@ -9,6 +9,7 @@ import typer
 
 from mpprobe.cli import options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import claim
 
 
 def nonlocal_forces(
@@ -49,10 +50,8 @@ def nonlocal_forces(
     The structures come in groups (info key group): an undisturbed one first, then others of the
     same group with one or two atoms displaced, as in the built-in set pairs.
     """
-    from mpprobe.report.files import check_output
-
     if not dry_run:
-        check_output(output, overwrite)
+        claim(context, output, overwrite)
     from mpprobe import read
     from mpprobe.cli.loading import comparison, load_models
     from mpprobe.explain import by_distance, by_part, check_groups

@@ -10,6 +10,7 @@ import typer
 
 from mpprobe.cli import options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import claim
 
 
 def ood(
@@ -45,10 +46,8 @@ def ood(
 
     The structures must carry reference forces, as the built-in set dft does.
     """
-    from mpprobe.report.files import check_output
-
     if not dry_run:
-        check_output(output, overwrite)
+        claim(context, output, overwrite)
     from mpprobe.activations import run_through
     from mpprobe.cli.given import Given
     from mpprobe.cli.loading import comparison, load_models

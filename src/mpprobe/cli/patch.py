@@ -9,6 +9,7 @@ import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, show
+from mpprobe.cli.work import claim
 from mpprobe.errors import InterventionError
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ def patch(
     With a target, also only the subspace in which it is read, fitted on --structures, beside random
     subspaces.
     """
-    from mpprobe.report.files import check_output
-
-    check_output(output, overwrite)
+    claim(context, output, overwrite)
     from mpprobe import Settings, load, read
     from mpprobe.interventions import patch as patch_atoms
 

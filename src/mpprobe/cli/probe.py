@@ -11,7 +11,7 @@ import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
-from mpprobe.cli.work import choose_executor, choose_store, chosen_executor
+from mpprobe.cli.work import choose_executor, choose_store, chosen_executor, claim
 from mpprobe.errors import require
 
 if TYPE_CHECKING:
@@ -78,12 +78,10 @@ def probe(
     a random direction of the features, the target shuffled within species; and beside layer 0,
     the species means, and local-geometry descriptors at the same cutoff.
     """
-    from mpprobe.report.files import check_output
-
     store = choose_store(context, model, store)
     choose_executor(executor, scheduler, workers)
     if not dry_run:
-        check_output(output, overwrite)
+        claim(context, output, overwrite)
     if page:
         require("chemiscope", "--report")
     from mpprobe import Settings, Store, load, make_plan

@@ -34,7 +34,7 @@ class Record:
             self.steps: dict[str, dict[str, Any]] = json.loads(
                 self._file.read_text(encoding="utf-8")
             )["steps"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter is told where it's begun
             self.steps = {}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise MPProbeError(
@@ -69,12 +69,16 @@ class Record:
 
     def _inputs(self, step: Step) -> dict[str, str | None]:
         """SHA-256 of files among the options, and when the steps before were finished."""
-        files = {file: file_sha256(Path(file)) for file in _files(step.configuration)}
+        files = {file: _sha256(Path(file)) for file in _files(step.configuration)}
         steps = {name: (self.steps.get(name) or {}).get("finished") for name in step.after}
         return files | steps
 
     def begin(self, step: Step) -> None:
-        """Keep that the step has been begun."""
+        """Keep that the step has been begun.
+
+        Raises:
+            MPProbeError: an input can't be read, or the record can't be written.
+        """
         about = {"options": _options_of(step), "inputs": self._inputs(step)}
         self.steps[step.name] = {**about, "finished": None, "seconds": None}
         self._write()
@@ -94,6 +98,13 @@ class Record:
     def _write(self) -> None:
         with replacing(self._file) as part:
             part.write_text(json.dumps({"steps": self.steps}, indent=1), encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        raise MPProbeError(f"{file}: can't be read ({error.strerror})") from error
 
 
 def _options_of(step: Step) -> dict[str, Any]:

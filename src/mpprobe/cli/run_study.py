@@ -63,6 +63,8 @@ def run_study(
     flags = ["--quiet"] * quiet + ["--debug"] * debug
     flags += [] if show_progress is None else [f"--{'' if show_progress else 'no-'}progress"]
     with alone(found.folder, found.folder), _silent(as_json):
+        record = Record(found.folder)  # another run may have gone on meanwhile
+        plan = _plan(found.steps, record, overwrite)
         code, seconds = _run(plan, record, overwrite, flags, quiet)
     if as_json:
         _show(plan, record, as_json, seconds)

@@ -10,6 +10,7 @@ import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
+from mpprobe.cli.work import claim
 
 if TYPE_CHECKING:
     from mpprobe.interventions.steering import SteeringPlan
@@ -85,10 +86,8 @@ def steer(
     What the probe reads of every atom, less its mean, is amplified. The effect stands beside that
     of random directions, of point charges, and of the same in a random-weight model.
     """
-    from mpprobe.report.files import check_output
-
     if not dry_run:
-        check_output(output, overwrite)
+        claim(context, output, overwrite)
     from mpprobe import Settings, load
     from mpprobe.cli.given import Given
     from mpprobe.interventions import make_steering

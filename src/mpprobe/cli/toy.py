@@ -9,7 +9,7 @@ import typer
 
 from mpprobe.cli import completion, options
 from mpprobe.cli.console import note, progress, show
-from mpprobe.cli.work import choose_executor, chosen_executor
+from mpprobe.cli.work import choose_executor, chosen_executor, claim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,9 +104,7 @@ def train(
     Forces by domain, probes for what the world knows in every layer, and the response of distant
     ions. A run that was stopped goes on when the same line is given again.
     """
-    from mpprobe.report.files import check_output
-
-    check_output(output, overwrite)
+    claim(context, output, overwrite)
     import shutil
 
     from mpprobe import Settings
@@ -235,9 +233,7 @@ def report(
     debug: options.Debug = False,
 ) -> None:
     """Ask what the models of several sweeps say together."""
-    from mpprobe.report.files import check_output
-
-    check_output(output, overwrite)
+    claim(context, output, overwrite)
     import pandas as pd
 
     from mpprobe.errors import ToyError

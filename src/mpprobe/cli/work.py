@@ -19,6 +19,22 @@ _SETTLED = (
 )  # fmt: skip
 
 
+def claim(context: typer.Context, output: Path, overwrite: bool) -> None:
+    """Hold the output until the command has ended, so that no other run's work is lost there.
+
+    Commands that keep a journal beside their output hold it by that.
+
+    Raises:
+        MPProbeError: it can't be written (see :func:`mpprobe.report.files.check_output`), or
+            another run is making it.
+    """
+    from mpprobe.activations.journal import held_beside
+    from mpprobe.report.files import check_output
+
+    check_output(output, overwrite)
+    context.with_resource(held_beside(output))
+
+
 def choose_store(context: typer.Context, model: str | None, store: Path | None) -> Path | None:
     """The store to probe, or None to run the model; of a flag and a configuration, the flag wins.
 

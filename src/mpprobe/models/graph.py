@@ -26,6 +26,7 @@ class Batch:
         unit_shifts: the same in lattice vectors, shape (n_edges, 3).
         frame: which structure each atom belongs to, int64, shape (n_atoms,), ascending.
         cells: Å, rows are lattice vectors, shape (n_frames, 3, 3).
+        sources: of the structures, for messages; empty where they aren't known.
     """
 
     numbers: torch.Tensor
@@ -35,6 +36,7 @@ class Batch:
     unit_shifts: torch.Tensor
     frame: torch.Tensor
     cells: torch.Tensor
+    sources: tuple[str, ...] = ()
 
     @property
     def n_atoms(self) -> int:
@@ -100,6 +102,7 @@ def _slice(batch: Batch, of_edge: torch.Tensor, first: int, end: int) -> Batch:
         unit_shifts=batch.unit_shifts[edges],
         frame=batch.frame[atoms] - first,
         cells=batch.cells[first:end],
+        sources=batch.sources[first:end],
     )
 
 

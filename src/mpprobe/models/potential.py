@@ -14,6 +14,7 @@ from mpprobe.models.fused.layout import NotFusable
 from mpprobe.models.graph import Batch, build_batch, split_batch
 from mpprobe.models.hooks import Captured, Edit, Tap, hooked, run_hooked, scaled
 from mpprobe.models.irreps import Block, irreps_dim, parse_irreps
+from mpprobe.models.memory import enough_memory
 from mpprobe.models.threads import in_own_threads
 from mpprobe.structures.frame import Frame, as_frames
 
@@ -222,8 +223,10 @@ class Potential(ABC):
         for frame in frames:
             self._check_species(frame)
             _check_geometry(frame)
-        joined = build_batch([frame.atoms for frame in frames], self.cutoff)
-        return joined.to(self.device, self._length_dtype)
+        sources = tuple(frame.source for frame in frames)
+        with enough_memory(sources, sum(map(len, frames))):
+            joined = build_batch([frame.atoms for frame in frames], self.cutoff)
+            return replace(joined, sources=sources).to(self.device, self._length_dtype)
 
     @property
     def _length_dtype(self) -> torch.dtype:
@@ -320,6 +323,7 @@ class Potential(ABC):
         Raises:
             ModelError: no such layer, an edit that changes shape or dtype, a hook that didn't
                 fire, or forces with ``keep_graph`` of positions that don't require gradients.
+            OutOfMemoryError: the batch doesn't fit into memory.
         """
         if forces and keep_graph and not batch.positions.requires_grad:
             raise ModelError(
@@ -334,7 +338,7 @@ class Potential(ABC):
         if stop is None and not (energies or forces):
             return Output(features={})
         parts = [batch] if edits or keep_graph else self._parts(batch)
-        with ExitStack() as stack:
+        with enough_memory(batch.sources, batch.n_atoms), ExitStack() as stack:
             seen = [stack.enter_context(hooked(taps, wanted, edits, stop)) for _ in parts]
             one = partial(self._pass, forces=forces, keep_graph=keep_graph)
             outputs = in_own_threads(one, list(zip(parts, seen, strict=True)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpprobe.activations.files import clear_away, replacing_folder
 from mpprobe.errors import MPProbeError
 from mpprobe.probes.results import Study
 from mpprobe.report.figures import layer_profile, parity, save
@@ -31,15 +32,22 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
 
     Raises:
         MPProbeError: it holds something already and ``overwrite`` is false, isn't a folder, is
-            the current one, or can't be written to.
+            the current one or a mount point, or can't be written to.
     """
     given, folder = folder, Path(os.path.realpath(folder))
     try:
+        if folder.parent.is_dir():
+            clear_away(folder)
         if folder.exists() and not folder.is_dir():
             raise MPProbeError(f"{given}: is a file; give a folder with --output")
         if Path.cwd().is_relative_to(folder):
             # The folder is replaced as a whole, and the user's shell would be left in the old one.
             raise MPProbeError(f"{given}: is the folder you are in; give another with --output")
+        if folder.is_mount():
+            raise MPProbeError(
+                f"{given}: is a mount point, which can't be replaced; give a folder in it with "
+                "--output"
+            )
         if folder.is_dir() and any(folder.iterdir()):
             _check_replaceable(given, folder, overwrite)
         existing = next(parent for parent in folder.parents if parent.exists())
@@ -109,22 +117,11 @@ def replace_folder(
         The files written.
 
     Raises:
-        MPProbeError: see :func:`check_output`.
+        MPProbeError: see :func:`check_output`; the disk is full or fails.
     """
     folder = check_output(folder, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
-        part, old = Path(work, "new"), Path(work, "old")
-        part.mkdir()
+    with replacing_folder(folder) as part:
         write(part)
-        try:
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(part, folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                os.replace(old, folder)
-            raise
     return sorted(folder.iterdir())
 
 

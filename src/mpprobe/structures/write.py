@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +53,8 @@ def write_extxyz(
     images = [_with_columns(frame, i, columns) for i, frame in enumerate(frames)]
     if not images:
         raise StructureError(f"{path}: no structures to write; give at least one")
-    part = path.with_name(f".part-{path.name}")  # the ending stays: it decides on compression
+    # A name that no other process has; the ending stays, since it decides on compression.
+    part = path.with_name(f".part-{os.getpid()}-{secrets.token_hex(6)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         ase.io.write(part, images, format="extxyz")

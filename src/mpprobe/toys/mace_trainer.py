@@ -5,8 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -96,9 +95,9 @@ class MACETrainee(Trainee):
             "force_rmse": float(errors["rmse_f"]),
         }
 
-    def write(self, path: Path) -> None:
+    def write(self, file: IO[bytes]) -> None:
         with self.average.average_parameters():
-            torch.save(deepcopy(self.module).to("cpu"), path)
+            torch.save(deepcopy(self.module).to("cpu"), file)
 
     def state(self) -> dict[str, Any]:
         parts = (self.module, self.optimizer, self.scheduler, self.average)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -72,15 +71,14 @@ class SevenNetTrainee(Trainee):
             "force_rmse": errors["valid"]["Force_ComponentRMSE"],
         }
 
-    def write(self, path: Path) -> None:
+    def write(self, file: IO[bytes]) -> None:
         with self.average:
             weights = {k: v.detach().cpu() for k, v in self.trainer.model.state_dict().items()}
-        named = self.trainer.get_checkpoint_dict()
+        # Without sevenn's date and random hash, so that the same training gives the same bytes.
         torch.save({
             "model_state_dict": weights, "config": self.config, "epoch": self.number,
             "optimizer_state_dict": {}, "scheduler_state_dict": {},
-            **{key: named[key] for key in ("time", "hash") if key in named},
-        }, path)  # fmt: skip
+        }, file)  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         names = ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict")

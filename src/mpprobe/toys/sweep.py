@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.activations.journal import Journal
+from mpprobe.errors import ToyError
 from mpprobe.models import load
 from mpprobe.models.controls import TRAINED
 from mpprobe.probes import Settings
@@ -209,9 +210,16 @@ class _Processes:
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from joblib import Parallel, delayed
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
-        return parallel(delayed(function)(item) for item in items)
+        try:
+            yield from parallel(delayed(function)(item) for item in items)
+        except TerminatedWorkerError as error:
+            raise ToyError(
+                "a training process was killed, most often for want of memory; the same line goes "
+                "on, with fewer at once by --jobs"
+            ) from error
 
 
 def _row(

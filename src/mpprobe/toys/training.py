@@ -15,9 +15,10 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
+from functools import partial
+from io import BytesIO, StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ class Trainee(ABC):
         """Train for one epoch: ``train_loss``, and ``energy_rmse`` and ``force_rmse`` after it."""
 
     @abstractmethod
-    def write(self, path: Path) -> None:
+    def write(self, file: IO[bytes]) -> None:
         """Write the model as its validation saw it, as the family's users would."""
 
     @abstractmethod
@@ -172,10 +173,9 @@ def train(
             row = _one_epoch(trainee, len(history) + 1, size)
             history.append(row)
             if row["force_rmse"] == min(r["force_rmse"] for r in history):
-                with replacing(model) as part:
-                    trainee.write(part)
-            with replacing(last) as part:
-                torch.save({"about": about, "history": history, "state": trainee.state()}, part)
+                _keep(model, trainee.write)
+            kept = {"about": about, "history": history, "state": trainee.state()}
+            _keep(last, partial(torch.save, kept))
             if on_epoch is not None:
                 with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
                     on_epoch(row)
@@ -197,6 +197,18 @@ def _held(last: Path) -> dict[str, Any]:
         f"{last}: isn't what a training run leaves to go on from ({reason}); remove it to train "
         "from the start"
     )
+
+
+def _keep(path: Path, save: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file whole or not at all; ``save`` writes it to memory.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    content = BytesIO()  # on a full disk torch's own files raise what isn't an OSError
+    save(content)
+    with replacing(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def _one_epoch(trainee: Trainee, number: int, size: float) -> dict[str, float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import linecache
 import os
+import secrets
 import stat
-import tempfile
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from mpprobe.models.families import cache_folder
 from mpprobe.models.fused.layout import Layout
@@ -33,7 +35,24 @@ def kernels(layout: Layout) -> SimpleNamespace:
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     # What runs is the text made just now, whatever the file may hold.
     exec(compile(source, name, "exec"), scope)
+    for name in ("forward", "backward"):
+        _cache_if_possible(scope[name])
     return SimpleNamespace(forward=scope["forward"], backward=scope["backward"])
+
+
+def _cache_if_possible(function: Any) -> None:
+    """Let a full disk or a damaged file in Numba's cache cost the time of compiling, no more."""
+    cache = getattr(function, "_cache", None)
+    for name in ("load_overload", "save_overload"):
+        if hasattr(cache, name):
+            setattr(cache, name, partial(_attempt, getattr(cache, name)))
+
+
+def _attempt(use: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return use(*arguments)
+    except Exception:  # besides OSError, what unpickling a cut-off file raises
+        return None
 
 
 def _write(source: str) -> Path | None:
@@ -45,11 +64,12 @@ def _write(source: str) -> Path | None:
             return None
         path = folder / f"convolution_{_digest(source)}.py"
         if not path.is_file() or path.read_text(encoding="utf-8") != source:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False
-            ) as beside:
-                beside.write(source)
-            os.replace(beside.name, path)
+            beside = folder / f".part-{os.getpid()}-{secrets.token_hex(6)}-{path.name}"
+            try:
+                beside.write_text(source, encoding="utf-8")
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
     except (OSError, RuntimeError):  # read-only, full, or no home folder
         return None
     return path

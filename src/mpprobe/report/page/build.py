@@ -40,6 +40,10 @@ QUESTIONS = {
 }
 
 
+#: What is said of folders that changed under the page's hands.
+REPLACED = "a run was replaced while it was read; write the page again"
+
+
 @dataclass(frozen=True)
 class Entry:
     """A run with all that the page shows of it.
@@ -100,22 +104,28 @@ def write_report(
         The file.
 
     Raises:
-        ReportError: a folder that isn't a command's, or a file that can't be written.
+        ReportError: a folder that isn't a command's or was replaced meanwhile, or a file that
+            can't be written.
         MissingPackageError: chemiscope isn't installed, and a run has structures.
     """
     file = Path(file)
     check_page(file, overwrite)
+    before = _stamps(folders)
     runs = read_runs(folders)
     try:
         text = page(runs)
     except MPProbeError:
         raise
     except Exception as error:  # whatever a results.json that isn't ours leads to
+        if _stamps(folders) != before or isinstance(error, FileNotFoundError):
+            raise ReportError(REPLACED) from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ReportError(
             f"{', '.join(map(str, folders))}: can't be made into a page ({reason}); give folders "
             "as commands of this version of mpprobe wrote them"
         ) from error
+    if _stamps(folders) != before:
+        raise ReportError(REPLACED)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:
@@ -123,6 +133,18 @@ def write_report(
     except OSError as error:
         raise cannot_write(file, error) from error
     return file
+
+
+def _stamps(folders: Sequence[str | Path]) -> list[tuple[int, int] | None]:
+    """What changes when a folder is replaced, as a command's results are."""
+    found = []
+    for folder in folders:
+        try:
+            status = Path(folder).stat()
+            found.append((status.st_dev, status.st_ino))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def check_page(file: str | Path, overwrite: bool) -> None:
