@@ -54,18 +54,21 @@ class Batch:
     def with_edges(self, edges: np.ndarray) -> Batch:
         """The same batch with only these edges, given by their indices."""
         chosen = self.edge_index.new_tensor(edges)
-        parts = {"edge_index": self.edge_index[:, chosen]}
-        parts |= {name: getattr(self, name)[chosen] for name in ("shifts", "unit_shifts")}
-        return replace(self, **parts)
+        return replace(
+            self,
+            edge_index=self.edge_index[:, chosen],
+            shifts=self.shifts[chosen],
+            unit_shifts=self.unit_shifts[chosen],
+        )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
         """The same batch on ``device``, its lengths in ``dtype``."""
         lengths = ("positions", "shifts", "unit_shifts", "cells")
         indices = ("numbers", "edge_index", "frame")
-        return replace(
-            self,
+        return Batch(
             **{name: getattr(self, name).to(device=device, dtype=dtype) for name in lengths},
             **{name: getattr(self, name).to(device=device) for name in indices},
+            sources=self.sources,
         )
 
 

@@ -30,8 +30,8 @@ def enough_memory(sources: Sequence[str], n_atoms: int) -> Iterator[None]:
 def _message(sources: Sequence[str], n_atoms: int) -> str:
     if len(sources) == 1:
         return (
-            f"{sources[0]}: {n_atoms:,} atoms, which needs more memory than there is; leave it out, "
-            "or use a machine with more"
+            f"{sources[0]}: {n_atoms:,} atoms, which needs more memory than there is; "
+            "leave it out, or use a machine with more"
         )
     names = f"{sources[0]} to {sources[-1]}: " if sources else ""
     return (

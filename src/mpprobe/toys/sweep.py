@@ -209,13 +209,14 @@ class _Processes:
         self.in_process = n_jobs == 1
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        from concurrent.futures.process import BrokenProcessPool
+
         from joblib import Parallel, delayed
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
         try:
             yield from parallel(delayed(function)(item) for item in items)
-        except TerminatedWorkerError as error:
+        except BrokenProcessPool as error:
             raise ToyError(
                 "a training process was killed, most often for want of memory; the same line goes "
                 "on, with fewer at once by --jobs"

@@ -137,7 +137,7 @@ def write_report(
 
 def _stamps(folders: Sequence[str | Path]) -> list[tuple[int, int] | None]:
     """What changes when a folder is replaced, as a command's results are."""
-    found = []
+    found: list[tuple[int, int] | None] = []
     for folder in folders:
         try:
             status = Path(folder).stat()
