@@ -46,6 +46,14 @@ def by_tests(
         flags: further flags of pytest, such as ``-m "not slow"``.
         python: that runs them.
     """
+    return of_cases(what, unit, *cases_of(selection, *flags))
+
+
+def cases_of(selection: Sequence[str], *flags: str) -> tuple[list[ElementTree.Element], str]:
+    """Run tests once, for one row or several: the cases, and what is wrong with the run itself.
+
+    Arguments as of :func:`by_tests`. A case has attributes ``file`` and ``name``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "junit.xml"
         marks = () if "-m" in flags else ("-m", "not gpu and not download")
@@ -57,10 +65,19 @@ def by_tests(
             cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         cases = list(ElementTree.parse(file).iter("testcase")) if file.exists() else []
-    short = [_name(case) for case in cases if _has(case, "failure") or _has(case, "error")]
-    if not cases or (ran.returncode and not short):
-        last = (ran.stdout + ran.stderr).strip().splitlines() or ["it said nothing"]
-        short = [f"pytest ended with {ran.returncode}: {last[-1]}"]
+    if cases and not (ran.returncode and not any(map(_fell_short, cases))):
+        return cases, ""
+    last = (ran.stdout + ran.stderr).strip().splitlines() or ["it said nothing"]
+    return cases, f"pytest ended with {ran.returncode}: {last[-1]}"
+
+
+def of_cases(
+    what: str, unit: str, cases: Sequence[ElementTree.Element], trouble: str = ""
+) -> Outcome:
+    """An outcome of the cases of tests that belong to it; there must be some."""
+    short = [_name(case) for case in cases if _fell_short(case)]
+    if trouble or not cases:
+        short.append(trouble or "no test tries it")
     skipped = [case for case in cases if _has(case, "skipped")]
     reasons = sorted({case.find("skipped").get("message", "") for case in skipped})
     tried = sum(_tried(case) for case in cases if case not in skipped)
@@ -72,6 +89,10 @@ def environment() -> dict[str, str]:
     """This process's, with this checkout's sources before those of any other installed."""
     paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _fell_short(case: ElementTree.Element) -> bool:
+    return _has(case, "failure") or _has(case, "error")
 
 
 def _has(case: ElementTree.Element, kind: str) -> bool:

@@ -240,7 +240,7 @@ def start(request: dict[str, Any]) -> int:
 
 def warm(structures: str) -> None:
     """Import and load what commands use; nothing that starts threads, which a fork would lose."""
-    import matplotlib.pyplot  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401 - takes a second
     import torch
 
     import mpprobe

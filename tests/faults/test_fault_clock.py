@@ -18,7 +18,7 @@ DAY, YEAR = 86400, 365 * 86400
 
 @pytest.mark.parametrize("jump", [-DAY, YEAR])
 @pytest.mark.parametrize(
-    "command", ["extract", "run", pytest.param("erase", marks=pytest.mark.slow)]
+    "command", ["extract", *[pytest.param(c, marks=pytest.mark.slow) for c in ("run", "erase")]]
 )
 def test_a_clock_that_jumps_changes_nothing(command, jump, made, tmp_path, record_property):
     _, want = alone(made, command, tmp_path / "alone")
@@ -91,6 +91,7 @@ def test_a_digit_changed_in_a_journal_is_made_again(tmp_path):
     assert Journal(file, "it").part("one", lambda: 0.125) == 0.125
 
 
+@pytest.mark.slow
 def test_a_journal_of_an_older_release_is_begun_anew(made, tmp_path):
     _, want = alone(made, "erase", tmp_path / "alone")
     left = tmp_path / "work" / f"out{UNFINISHED}"

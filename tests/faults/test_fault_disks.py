@@ -10,7 +10,7 @@ from faults.commands import COMMANDS, alone, content, of_result, output, runner_
 
 #: For a disk in memory, from too little for anything to too little for the last file.
 SIZES = ("4k", "64k", "256k")
-QUICK = ("extract", "merge", "ood", "report", "toy make")
+QUICK = ("extract", "ood")
 
 
 def refused(ended, *says):
@@ -107,7 +107,9 @@ def test_a_mount_point_is_no_output_folder(made, disk, tmp_path):
     assert made.run("ood", tmp_path / "work", "-o", str(folder / "in-it")).code == 0
 
 
-@pytest.mark.parametrize("closed", ["close_reader", "full_stdout"])
+@pytest.mark.parametrize(
+    "closed", ["close_reader", pytest.param("full_stdout", marks=pytest.mark.slow)]
+)
 def test_results_are_written_though_nobody_reads_stdout(made, tmp_path, closed):
     ended = made.run("ood", tmp_path / "work", before={closed: []})
     assert ended.code == 0, ended.said
@@ -115,6 +117,7 @@ def test_results_are_written_though_nobody_reads_stdout(made, tmp_path, closed):
     assert content(tmp_path / "work") == alone(made, "ood", tmp_path / "alone")[1]
 
 
+@pytest.mark.slow
 def test_a_cache_that_can_not_be_written_costs_time_only(made, disk, tmp_path):
     """Compiled kernels are kept there for the next process."""
     ended = made.run("ood", tmp_path / "work", before={"cache_at": [str(disk("8k"))]})

@@ -10,6 +10,7 @@ import pytest
 from faults.commands import alone, content
 
 HOW = ("delete", "cut", "overwrite")
+SLOW_BUT_CUT = [pytest.param(how, marks=() if how == "cut" else pytest.mark.slow) for how in HOW]
 
 
 def refused(ended, *says):
@@ -30,7 +31,7 @@ def test_structures_spoilt_before_they_are_read_are_one_line(made, small_file, t
     assert content(tmp_path / "work") == {}
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", SLOW_BUT_CUT)
 def test_structures_spoilt_after_they_are_read_change_nothing(made, small_file, tmp_path, how):
     mine, files = tmp_path / "mine.extxyz", made.files["FILE"]
     shutil.copy(small_file, mine)
@@ -45,7 +46,7 @@ def test_structures_spoilt_after_they_are_read_change_nothing(made, small_file, 
     assert content(tmp_path / "work") == content(tmp_path / "again")
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", SLOW_BUT_CUT)
 @pytest.mark.parametrize("when", ["mpprobe.models.registry.inspect", "torch.load"])
 def test_a_checkpoint_spoilt_before_it_is_loaded_is_one_line(made, tmp_path, how, when):
     from sevenn.util import pretrained_name_to_path
@@ -58,7 +59,7 @@ def test_a_checkpoint_spoilt_before_it_is_loaded_is_one_line(made, tmp_path, how
     assert content(tmp_path / "work") == {}
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", SLOW_BUT_CUT)
 def test_a_shard_spoilt_while_it_is_probed_is_named(made, tmp_path, how, record_property):
     store = tmp_path / "store"
     shutil.copytree(made.files["STORE"][0], store)
@@ -70,7 +71,7 @@ def test_a_shard_spoilt_while_it_is_probed_is_named(made, tmp_path, how, record_
     record_property("tried", 1)
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", SLOW_BUT_CUT)
 def test_a_shard_spoilt_while_it_is_merged_is_no_part_of_a_store(made, tmp_path, how):
     parts = [tmp_path / "0", tmp_path / "1"]
     for part, own in zip(parts, made.files["PARTS"], strict=True):
@@ -99,7 +100,7 @@ def test_a_figure_that_goes_while_a_page_is_written_is_one_line(made, tmp_path):
     assert content(tmp_path / "work") == {}
 
 
-@pytest.mark.parametrize("how", HOW[:2])
+@pytest.mark.parametrize("how", SLOW_BUT_CUT[:2])
 def test_input_of_a_study_that_goes_between_its_steps_is_one_line(made, small_file, tmp_path, how):
     mine, study = tmp_path / "mine.extxyz", tmp_path / "study.yaml"
     shutil.copy(small_file, mine)

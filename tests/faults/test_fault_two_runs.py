@@ -13,7 +13,7 @@ from faults.commands import COMMANDS, UNFINISHED, alone, content, of_result, run
 
 #: Commands that write a folder of results, and so need it for themselves.
 SOLE = [c for c in COMMANDS if c not in ("extract", "merge", "report", "toy make")]
-QUICK = ("ood", "erase", "run")
+QUICK = ("ood", "run")
 
 
 def stopped(runner, command, folder, step, *more):
@@ -55,7 +55,9 @@ def test_a_second_run_is_refused_at_once(command, request, tmp_path, record_prop
     record_property("tried", len(kinds))
 
 
-@pytest.mark.parametrize("command", ["extract", "merge", "toy make", "report"])
+@pytest.mark.parametrize("command", [
+    "extract", *[pytest.param(c, marks=pytest.mark.slow) for c in ("merge", "toy make", "report")]
+])  # fmt: skip
 def test_two_that_may_run_together_end_in_the_same(command, made, tmp_path, record_property):
     _, want = alone(made, command, tmp_path / "alone")
     both = [made.start(command, tmp_path / "work") for _ in range(2)]

@@ -265,7 +265,7 @@ def lock(folder: Path, number: int, *, wait: bool) -> Iterator[bool]:
 
 def _open_locked(path: Path, number: int, wait: bool) -> tuple[int, bool]:
     """The lock file's descriptor, and whether the lock was given."""
-    import fcntl  # noqa: F401
+    import fcntl  # noqa: F401 - whether it is there
 
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
