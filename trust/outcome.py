@@ -46,10 +46,12 @@ def by_tests(
         flags: further flags of pytest, such as ``-m "not slow"``.
         python: that runs them.
     """
-    return of_cases(what, unit, *cases_of(selection, *flags))
+    return of_cases(what, unit, *cases_of(selection, *flags, python=python))
 
 
-def cases_of(selection: Sequence[str], *flags: str) -> tuple[list[ElementTree.Element], str]:
+def cases_of(
+    selection: Sequence[str], *flags: str, python: str = sys.executable
+) -> tuple[list[ElementTree.Element], str]:
     """Run tests once, for one row or several: the cases, and what is wrong with the run itself.
 
     Arguments as of :func:`by_tests`. A case has attributes ``file`` and ``name``.

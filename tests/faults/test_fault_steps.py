@@ -37,7 +37,7 @@ QUICK = [
         for command in ("extract", "ood")
         for fault in ("SIGKILL", "SIGTERM", "ENOSPC")
     ],
-    *[(command, "SIGKILL") for command in ("merge", "erase", "report", "toy make")],
+    *[(command, "SIGKILL") for command in ("merge", "report", "toy make")],
     ("extract", "MemoryError"),
 ]
 
