@@ -159,6 +159,23 @@ def carried_over(old: Results, made: dict[str, Function], tests: dict[str, str])
     return now
 
 
+def of_these_sources(results: Results) -> Results:
+    """Without what was tried on functions that have changed since, or are gone."""
+    from mutmut.mutation.file_mutation import compute_function_hashes
+
+    now = {}
+    for file in (f for name in ROOMS for f in (ROOT / "src/mpprobe" / name).glob("*.py")):
+        module = f"mpprobe.{file.parent.name}.{file.stem}"
+        hashes = compute_function_hashes(file.read_text(encoding="utf-8"))
+        now |= {f"{module}.{name}": sha256 for name, sha256 in hashes.items()}
+    kept = {
+        name: f if now[name] == f.source else Function(now[name], f.mutants)
+        for name, f in results.functions.items()
+        if name in now
+    }
+    return Results(results.mutmut, results.tests, kept)
+
+
 def order(functions: dict[str, Function], seed: int = SEED) -> list[str]:
     """Every mutant, so ordered that each beginning is a random sample, spread over the modules."""
     by_module = defaultdict(list)

@@ -12,7 +12,16 @@ from pathlib import Path
 import yaml
 from statsmodels.stats.proportion import proportion_confint
 
-from trust.mutants import RESULTS, ROOMS, SLOW_TESTS, Function, Results, hashes_of_tests, room
+from trust.mutants import (
+    RESULTS,
+    ROOMS,
+    SLOW_TESTS,
+    Function,
+    Results,
+    hashes_of_tests,
+    of_these_sources,
+    room,
+)
 from trust.outcome import ROOT, Outcome, environment
 
 #: Of the mutants, and of the branches.
@@ -33,7 +42,7 @@ def check(quick: bool) -> Iterator[Outcome]:
     else:
         _run_mutants()
         _run_mutants("--survivors")
-    results = Results.read(RESULTS)
+    results = of_these_sources(Results.read(RESULTS))
     for name in ROOMS:
         yield of_room(name, results, reasons, hashes_of_tests([name])[name])
     yield from _coverage(quick)

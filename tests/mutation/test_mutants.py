@@ -8,7 +8,15 @@ import pytest
 
 pytest.importorskip("mutmut", reason="needs what make trust installs")
 
-from trust.mutants import Function, Results, carried_over, order, split_name
+from trust.mutants import (
+    RESULTS,
+    Function,
+    Results,
+    carried_over,
+    of_these_sources,
+    order,
+    split_name,
+)
 from trust.mutation import REASONS, of_room, read_reasons
 from trust.reached import Reached
 
@@ -78,6 +86,21 @@ class TestWhatIsUsedAgain:
             "mpprobe.probes.a.x_g": (1, 60),
             "mpprobe.targets.b.x_h": (0, 7),
         }
+
+
+def test_what_was_tried_on_another_source_is_not_counted():
+    name = "mpprobe.probes.controls.x_shuffle_within_species"
+    there = Results.read(RESULTS).functions[name].source
+    tried = {
+        name: Function(there, 14, [1, 2]),
+        "mpprobe.probes.maps.x_principal_components": Function("another", 51, [1, 2]),
+        "mpprobe.probes.gone.x_f": Function("any", 5, [1]),
+    }
+    found = of_these_sources(Results("3.8", {}, tried)).functions
+    assert {n: (f.tried, f.mutants) for n, f in found.items()} == {
+        name: (2, 14),
+        "mpprobe.probes.maps.x_principal_components": (0, 51),
+    }
 
 
 class TestTheChoiceOfTests:
