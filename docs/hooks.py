@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,8 @@ GUESTS = linked_results() | {
     "data/toys/README.md": "data/toys.md",
     NOTEBOOK: "examples/probe_sevennet.md",
 }
+#: What `python -m trust` has counted of faults, and the pages with a table of it.
+COUNTED = ("trust/results.json", "trust/faults.json")
 #: Rooms of the API and where their public names are.
 ROOMS = (
     "structures", "models", "activations", "targets", "probes", "interventions", "attribution",
@@ -74,6 +77,8 @@ def on_page_markdown(markdown, page, config, files):
     """Lead links to files outside docs/ to their pages; where there is none, leave the text."""
     home = {page: source for source, page in GUESTS.items()}
     source = page.file.src_uri
+    if source == "reliability.md":
+        markdown = markdown.replace("<!-- table of faults -->", faults_table())
     folder = os.path.dirname(home.get(source, f"docs/{source}"))
 
     def link(match: re.Match) -> str:
@@ -99,6 +104,24 @@ def commands() -> dict:
     from mpprobe.cli.app import app
 
     return get_command(app).commands
+
+
+def faults_table() -> str:
+    """Every fault, how often it was tried, what was lost, and the tests, as last counted."""
+    sys.path.append(str(ROOT))  # trust is no package that is installed
+    from trust.faults import FAULTS
+
+    files = [ROOT / name for name in COUNTED if (ROOT / name).exists()]
+    found = [json.loads(file.read_text(encoding="utf-8"))["parts"] for file in files]
+    outcomes = next(parts["faults"] for parts in found if "faults" in parts)
+    by_what = {outcome["what"]: outcome for outcome in outcomes}
+    lines = ["| fault | tried | lost | tests |", "|---|---|---|---|"]
+    for fault in FAULTS:
+        o = by_what[fault.what]
+        lost = "; ".join(map(_escaped, o["short"])) or "nothing"
+        tests = ", ".join(f"`{name.removeprefix('tests/')}`" for name in fault.tests)
+        lines.append(f"| {fault.what} | {o['tried']:,} {o['unit']} | {lost} | {tests} |")
+    return "\n".join(lines)
 
 
 def command_page(name: str, command) -> str:
