@@ -9,6 +9,7 @@ from ase.build import bulk, fcc111
 from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
+from mpprobe.probes import baselines
 from mpprobe.probes.baselines import (
     neighbour_vectors,
     radial_densities,
@@ -184,6 +185,15 @@ def test_the_projection_keeps_distances_and_the_seed_decides_it():
     np.testing.assert_allclose(distances(wide), distances(other), rtol=0.15)
     np.testing.assert_array_equal(wide, soap(frames, CUTOFF, width=4000))
     assert (wide != other).any()
+
+
+def test_soap_is_the_spectrum_over_the_root_of_its_length():
+    frames, square = as_frames(crystal()), np.zeros(8)
+    calculator = baselines._calculator("SoapPowerSpectrum", CUTOFF, baselines.MAX_ANGULAR)
+    for _, rows, values in baselines._blocks(calculator, frames, CUTOFF):
+        square[rows] += (values**2).sum(axis=1)
+    found = np.linalg.norm(soap(frames, CUTOFF, width=4000)[:, :4000], axis=1)
+    np.testing.assert_allclose(found, square**0.25, rtol=0.1)
 
 
 def test_random_projection_mixes_channels_and_keeps_equivariance(turn):
