@@ -215,6 +215,8 @@ def test_a_shift_that_is_not_given_is_as_large_as_what_is_read(model, frames):
 def test_one_dose_says_nothing_of_linearity(model, frames):
     found = steer(model, frames, layer=1, doses=[1.0], random_weights=False, settings=SETTINGS)
     assert "linearity" not in set(found.summary["measure"])
+    two = steer(model, frames, layer=1, doses=[0.5], random_weights=False, settings=SETTINGS)
+    assert "linearity" in set(two.summary["measure"])
 
 
 def test_few_structures_have_no_intervals(model, frames):

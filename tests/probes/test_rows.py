@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 
 import numpy as np
 import pytest
@@ -71,3 +72,10 @@ def test_files_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
         write_rows(path, np.zeros(3))
     np.testing.assert_array_equal(np.load(path), np.ones(3))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_unfinished_lies_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "another file system"))
+    write_rows(tmp_path / "rows.npy", np.eye(3))
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), np.eye(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]

@@ -225,6 +225,12 @@ def test_true_values_are_those_of_the_targets(study, frames, toy):
     assert study.layers == (0, 1)
 
 
+def test_a_shell_ends_at_the_models_cutoff(toy, frames):
+    study = mpprobe.probe(toy, frames, layers=1, targets="potential:shell-1", settings=SETTINGS)
+    expected = mpprobe.get_target("potential:shell-1").values(frames, toy.cutoff)
+    np.testing.assert_allclose(study.true["potential:shell-1"], np.concatenate(expected))
+
+
 def test_maps_are_of_the_models_scalars(study, toy, frames):
     assert set(study.maps) == {0, 1}
     for layer, x in features(toy, frames, 0).items():
