@@ -202,4 +202,4 @@ def test_the_readme_shows_every_command():
 
 def test_the_readme_states_every_exit_code():
     stated = re.search(r"\*\*Exit codes\*\*:(.*?)(\n- |\n\n)", README, flags=re.DOTALL).group(1)
-    assert {int(n) for n in re.findall(r"\b(\d+)\b", stated)} == {0, 1, 2, 3, 4, 130}
+    assert {int(n) for n in re.findall(r"\b(\d+)\b", stated)} == {0, 1, 2, 3, 4, 129, 130, 143}

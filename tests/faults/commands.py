@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Faults:
 
     def __init__(self, files: dict[str, list[str]]) -> None:
         self.files = files
+        self._children: set[int] = set()
         settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS",
                                  "NUMBA_NUM_THREADS"), "1")  # fmt: skip
         # Large arrays go back to the system when they are dropped, so that a limit is felt.
@@ -103,10 +105,12 @@ class Faults:
         arguments = self.arguments(command, *more)
         child = self._ask(start={"arguments": arguments, "folder": str(folder), "log": str(log),
                                  **fault})  # fmt: skip
+        self._children.add(child)
         return child, log
 
     def wait(self, child: int, log: Path) -> Ended:
         code = self._ask(wait=child)
+        self._children.discard(child)
         return Ended(code, log.read_text(errors="replace").splitlines())
 
     def run(self, command: str, folder: Path, *more: str, **fault: Any) -> Ended:
@@ -133,6 +137,9 @@ class Faults:
         return [*filled, *more]
 
     def close(self) -> None:
+        """End the script, and children that a failed test has left, stopped ones too."""
+        for child in self._children:
+            os.kill(child, signal.SIGKILL)
         self.process.communicate()
         assert self.process.returncode == 0
 

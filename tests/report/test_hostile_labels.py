@@ -164,9 +164,10 @@ def hostile_page(study, tmp_path_factory):
 
 def test_no_page_holds_what_a_label_says(hostile_page, record_property):
     from html.parser import HTMLParser
+    from typing import ClassVar
 
     class Elements(HTMLParser):
-        found: list = []  # noqa: RUF012
+        found: ClassVar[list] = []
 
         def handle_starttag(self, tag, attributes):
             self.found.append((tag, dict(attributes)))
