@@ -91,7 +91,7 @@ class Results:
 
     Attributes:
         mutmut: its version, on which the numbers of the mutants depend.
-        tests: hash of each room's tests; where it has changed, survivors are tried again.
+        tests: hash of each room's tests when it was last tried.
     """
 
     mutmut: str
@@ -144,7 +144,7 @@ def carried_over(old: Results, made: dict[str, Function], tests: dict[str, str])
     """``old`` results of functions that are still the same, and of rooms not in ``tests``.
 
     Caught ones stay caught where tests have changed, since tests are seldom taken away; survivors
-    are tried again.
+    stay so until they are tried again.
     """
     others = {name: f for name, f in old.functions.items() if room(name) not in tests}
     now = Results(version("mutmut"), old.tests | tests, others | made)
@@ -154,8 +154,7 @@ def carried_over(old: Results, made: dict[str, Function], tests: dict[str, str])
             continue
         if (before.source, before.mutants) == (function.source, function.mutants):
             function.caught, function.timed_out = before.caught, before.timed_out
-            if old.tests.get(room(name)) == tests[room(name)]:
-                function.survived = before.survived
+            function.survived = before.survived
     return now
 
 
