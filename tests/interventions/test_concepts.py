@@ -9,7 +9,7 @@ import mpprobe
 from interventions.toy import rattled
 from mpprobe.errors import InterventionError
 from mpprobe.interventions import PARTS
-from mpprobe.interventions.concepts import concept_of
+from mpprobe.interventions.concepts import concept_of, within_species
 
 PARTS_IN_ORDER = ("whole", "within", "species")
 
@@ -34,6 +34,12 @@ def test_parts_of_a_scalar(frames):
         np.testing.assert_allclose(within[kind], whole[kind] - whole[kind].mean(), atol=1e-9)
     np.testing.assert_allclose(species, within * np.stack([sodium, ~sodium], axis=1), atol=1e-9)
     np.testing.assert_array_equal(concept_of(potential, frames, 5.0), within)
+
+
+def test_nothing_is_left_of_what_does_not_vary_within_species(frames):
+    numbers = np.concatenate([frame.numbers for frame in frames])
+    noise = 1e-14 * np.random.default_rng(0).normal(size=len(numbers))
+    assert (within_species(numbers + noise, frames) == 0).all()
 
 
 def test_parts_of_a_vector(frames):

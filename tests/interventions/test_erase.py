@@ -154,6 +154,18 @@ class TestWhatIsLeft:
         np.testing.assert_array_equal(edited[:, SCALARS:], features[:, SCALARS:])
 
 
+def test_whitening_is_of_the_covariance_of_the_channels(scalars, vectors):
+    for columns, x in (scalars, vectors):
+        whitening = Whitening.of(x)
+        rows = np.moveaxis(x - whitening.mean[:, None], 1, 2).reshape(-1, len(columns))
+        np.testing.assert_allclose(whitening.covariance, rows.T @ rows / len(rows), atol=1e-9)
+        np.testing.assert_allclose(whitening.mean, x.mean(axis=(0, 2)) * (x.shape[2] == 1))
+        whole = whitening.forward @ whitening.covariance @ whitening.forward
+        np.testing.assert_allclose(whole @ whole, whole, atol=1e-6)  # one, on what varies
+        np.testing.assert_allclose(whitening.variances.sum(), np.trace(whitening.covariance),
+                                   rtol=1e-6)  # fmt: skip
+
+
 class TestRandomSubspaces:
     @pytest.mark.parametrize("order", [0, 1])
     def test_they_take_away_as_much(self, scalars, vectors, frames, order):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -130,6 +132,13 @@ def test_folds_by_structure_are_balanced_and_every_compound_is_in_each():
     for compound in ("NaCl", "MgO", "Al2O3"):
         rows = on_atoms(frames, "compound") == compound
         assert len(set(np.bincount(split.test[rows], minlength=5))) == 1
+
+
+def test_folds_are_balanced_by_atoms_and_not_by_structures():
+    frames = [replace(frame("NaCl" * n, i), compound="NaCl") for i, n in enumerate([32, *[2] * 16])]
+    for seed in SEEDS:
+        split = make_split("structure", frames, n_folds=2, seed=seed)
+        assert np.bincount(split.test).tolist() == [64, 64]
 
 
 def test_fewer_folds_where_there_are_fewer_compounds():

@@ -184,6 +184,12 @@ class TestTrivialGivenTheSpecies:
         assert not constant_within_species(values, frames)
         assert constant_within_species([v.clip(-1, 1) for v in values], frames)
 
+    def test_last_digits_of_a_large_number_are_no_variation(self):
+        frames = [salt(0), salt(1)]
+        values = [1e8 + 1e-7 * np.arange(8), np.full(8, 1e8)]
+        assert constant_within_species(values, frames)
+        assert not constant_within_species([v - 1e8 for v in values], frames)
+
 
 @pytest.mark.usefixtures("user_targets")
 class TestUserTargets:
