@@ -153,12 +153,14 @@ def _per_atom_arrays(frame: Frame) -> dict[str, np.ndarray]:
 
 def _guessed_charges(frame: Frame) -> np.ndarray:
     formula = frame.atoms.get_chemical_formula(empirical=True)
-    states = _guessed_states(formula) if find_spec("pymatgen") else {}
+    can_guess = find_spec("pymatgen") is not None
+    states = _guessed_states(formula) if can_guess else {}
     if not states:
-        reason = f"none guessed for {formula}" if find_spec("pymatgen") else "none stored"
+        reason = f"none guessed for {formula}" if can_guess else "none stored"
+        more = "" if can_guess else ", or let pymatgen guess them (pip install pymatgen)"
         raise TargetError(
-            f"{frame.source}: no formal charges ({reason}); add the per-atom array charge_formal, "
-            "or take eeq charges (@eeq)"
+            f"{frame.source}: no formal charges ({reason}); take eeq charges (as in potential@eeq), "
+            f"add the per-atom array charge_formal{more}"
         )
     return np.array([float(states[symbol]) for symbol in frame.atoms.symbols])
 
