@@ -159,8 +159,8 @@ def _guessed_charges(frame: Frame) -> np.ndarray:
         reason = f"none guessed for {formula}" if can_guess else "none stored"
         more = "" if can_guess else ", or let pymatgen guess them (pip install pymatgen)"
         raise TargetError(
-            f"{frame.source}: no formal charges ({reason}); take eeq charges (as in potential@eeq), "
-            f"add the per-atom array charge_formal{more}"
+            f"{frame.source}: no formal charges ({reason}); take eeq charges, as in "
+            f"potential@eeq, add the per-atom array charge_formal{more}"
         )
     return np.array([float(states[symbol]) for symbol in frame.atoms.symbols])
 
