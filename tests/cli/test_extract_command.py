@@ -78,6 +78,7 @@ def test_tasks_share_one_folder(extract, tmp_path, monkeypatch):
     assert store.missing() == ()
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_features(extract, tmp_path):
     extract("-o", tmp_path / "serial", "-q")
     result = extract("-o", tmp_path / "dask", "--workers", 2)

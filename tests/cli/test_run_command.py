@@ -72,6 +72,7 @@ def test_a_study_runs_is_left_out_when_done_and_redone_when_changed(mpprobe_run,
     assert set(states(mpprobe_run("run", file, "--json")).values()) == {""}
 
 
+@pytest.mark.slow
 def test_a_changed_input_file_and_a_folder_that_is_gone_are_redone(
     mpprobe_run, study, structures, tmp_path
 ):
@@ -209,6 +210,7 @@ def test_the_example_runs_within_ten_minutes(mpprobe_run, tmp_path):
     assert (tmp_path / "out" / "report.html").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_page_of_all_steps_is_made_at_the_end_and_again_after_a_change(
     mpprobe_run, study, tmp_path
 ):

@@ -14,6 +14,8 @@ from mpprobe.errors import ProbeError, TargetError
 from mpprobe.probes import Settings
 from mpprobe.targets import registry
 
+pytestmark = pytest.mark.slow  # workers start for a minute; test_executor.py has some by default
+
 QUICK = Settings(n_resamples=100)
 ASKED = {"targets": ["potential", "field"], "settings": QUICK, "max_atoms": 8}
 
