@@ -12,6 +12,7 @@ import numpy as np
 from mpprobe.activations.activations import Activations
 from mpprobe.activations.capture import Progress, stream
 from mpprobe.activations.files import lock, remove
+from mpprobe.activations.finite import first_not_finite
 from mpprobe.activations.manifest import (
     RANDOM_WEIGHTS,
     Shard,
@@ -143,9 +144,8 @@ class _Filling:
         """Features in the store's type, refused where they are too large for it."""
         with np.errstate(over="ignore"):
             values = np.asarray(part[layer].values).astype(self.store.dtype)
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            row = int(finite.argmin())
+        row = first_not_finite(values)
+        if row is not None:
             raise StoreError(
                 f"{frames[part.rows.frame[row]].source}: layer {layer} has node features at atom "
                 f"{part.rows.atom[row]} that are too large for {self.store.dtype}; extract with "

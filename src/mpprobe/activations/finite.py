@@ -16,6 +16,12 @@ from mpprobe.structures import Frame
 _ADVICE = "check the structure, or try --dtype float64"
 
 
+def first_not_finite(values: np.ndarray) -> int | None:
+    """The first row, of (n, k), that holds NaN or infinity; None if there is none."""
+    finite = np.isfinite(values).all(axis=1)
+    return None if finite.all() else int(finite.argmin())
+
+
 def check_features(values: Mapping[int, np.ndarray], rows: Rows, frames: Sequence[Frame]) -> None:
     """Refuse node features that aren't finite.
 
@@ -28,9 +34,8 @@ def check_features(values: Mapping[int, np.ndarray], rows: Rows, frames: Sequenc
         ModelError: names the first structure, its layer and its atom.
     """
     for layer, array in values.items():
-        finite = np.isfinite(array).all(axis=1)
-        if not finite.all():
-            row = int(finite.argmin())
+        row = first_not_finite(array)
+        if row is not None:
             raise ModelError(
                 f"{frames[rows.frame[row]].source}: layer {layer} has node features that aren't "
                 f"finite at atom {rows.atom[row]}; {_ADVICE}"
@@ -76,8 +81,8 @@ def _origin(
     layers = [layer.index for layer in potential.layers]
     features = potential.run(batch, layers, edits, energies=False).features
     for t in layers:
-        finite = features[t].detach()[first : first + n].isfinite().all(dim=1).cpu().numpy()
-        if not finite.all():
+        atom = first_not_finite(features[t].detach()[first : first + n].cpu().numpy())
+        if atom is not None:
             edited = "the edited layer" if t in (edits or {}) else "layer"
-            return f", from {edited} {t} on (atom {finite.argmin()})"
+            return f", from {edited} {t} on (atom {atom})"
     return ", though the node features of every layer are finite"
