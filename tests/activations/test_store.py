@@ -16,10 +16,10 @@ from ase.constraints import FixAtoms
 
 import mpprobe
 from mpprobe.activations import MODEL, RANDOM_WEIGHTS, Activations, LayerFeatures, Store, filling
-from mpprobe.activations.files import replacing
 from mpprobe.activations.manifest import BATCHES, SHARD_BYTES, SHARDS, configure, plan_shards
 from mpprobe.activations.stored_frames import decode_frames, encode_frames
 from mpprobe.errors import ModelError, StoreError, StructureError
+from mpprobe.files import replacing
 from mpprobe.structures import Frame, as_frames
 
 LAYERS = (0, 2, 3)

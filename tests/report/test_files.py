@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mpprobe.activations import files as storing
+from mpprobe import files as storing
 from mpprobe.errors import MPProbeError, StoreError
 from mpprobe.report import files
 from mpprobe.report.files import check_output, results, write_study, write_table

@@ -11,7 +11,6 @@ import numpy as np
 
 from mpprobe.activations.activations import Activations
 from mpprobe.activations.capture import Progress, stream
-from mpprobe.activations.files import lock, remove
 from mpprobe.activations.finite import first_not_finite
 from mpprobe.activations.manifest import (
     RANDOM_WEIGHTS,
@@ -22,6 +21,7 @@ from mpprobe.activations.manifest import (
 )
 from mpprobe.activations.shards import ForeignShardError, tensor_name
 from mpprobe.errors import StoreError
+from mpprobe.files import lock, remove
 from mpprobe.models.potential import Potential
 from mpprobe.structures import Frame
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpprobe.activations.files import LOCK, alone, cannot_write, replacing
+from mpprobe.files import LOCK, alone, cannot_write, replacing
 
 #: Added to the name of an output folder, beside it.
 SUFFIX = ".unfinished"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mpprobe.activations.capture import Progress
-from mpprobe.activations.files import clear_away, replacing_folder
 from mpprobe.activations.manifest import differences
 from mpprobe.activations.shards import FOLDER, SUFFIX, ShardFile
 from mpprobe.activations.store import INDEX, MANIFEST, STRUCTURES, Store, listed
 from mpprobe.errors import StoreError
+from mpprobe.files import clear_away, replacing_folder
 from mpprobe.structures.failures import FILE
 
 

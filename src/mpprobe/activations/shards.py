@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpprobe.activations.files import refuse_link, replacing
+from mpprobe.activations.stored_frames import refuse_link
 from mpprobe.errors import StoreError
+from mpprobe.files import replacing
 
 if TYPE_CHECKING:
     from safetensors import safe_open

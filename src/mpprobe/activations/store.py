@@ -27,7 +27,6 @@ import numpy as np
 
 from mpprobe.activations.activations import Activations, LayerFeatures
 from mpprobe.activations.capture import Progress
-from mpprobe.activations.files import LOCK, cannot_write, refuse_link, sweep, write_once
 from mpprobe.activations.filling import Notify, fill
 from mpprobe.activations.index import encode_index
 from mpprobe.activations.manifest import (
@@ -42,8 +41,9 @@ from mpprobe.activations.manifest import (
 from mpprobe.activations.rows import Rows
 from mpprobe.activations.shards import FOLDER, ShardFile, tensor_name
 from mpprobe.activations.stored import StoredArray
-from mpprobe.activations.stored_frames import encode_frames, read_frames
+from mpprobe.activations.stored_frames import encode_frames, read_frames, refuse_link
 from mpprobe.errors import StoreError
+from mpprobe.files import LOCK, cannot_write, sweep, write_once
 from mpprobe.models.potential import Layer, Potential
 from mpprobe.structures import Frame, as_frames
 from mpprobe.structures.failures import FILE

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from mpprobe.activations.files import refuse_link
 from mpprobe.errors import StoreError
 from mpprobe.structures import Frame
 
@@ -80,3 +79,16 @@ def read_frames(path: Path, sha256: str) -> list[Frame]:
         raise StoreError(
             f"{path}: holds what are no structures ({type(error).__name__}); extract again"
         ) from error
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a part of a store that lies elsewhere, since a store is what is in its folder.
+
+    Raises:
+        StoreError: it is a link.
+    """
+    if path.is_symlink():
+        raise StoreError(
+            f"{path}: is a link, and a store's own files can't lie elsewhere; put the file itself "
+            "there, or extract again"
+        )

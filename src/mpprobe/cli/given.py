@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mpprobe.activations import run_through
-from mpprobe.activations.files import replacing
 from mpprobe.cli import DONE, LEFT_OUT
 from mpprobe.cli.completion import ON_ERROR
 from mpprobe.cli.console import note
 from mpprobe.cli.loading import with_forces
 from mpprobe.cli.options import parse_labels
 from mpprobe.errors import MPProbeError, StructureError
+from mpprobe.files import replacing
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.structures import Failure, Frame, check, read, usable

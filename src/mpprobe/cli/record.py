@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpprobe.activations.files import replacing
 from mpprobe.cli.steps import Step
 from mpprobe.errors import MPProbeError
+from mpprobe.files import replacing
 from mpprobe.models.trust import file_sha256
 
 NAME = "study.json"

@@ -46,9 +46,9 @@ def run_study(
     The whole file is checked first. Given again, the same line goes on where it was stopped: steps
     that are done are left out, unless their options or input files have changed.
     """
-    from mpprobe.activations.files import alone
     from mpprobe.cli.record import Record
     from mpprobe.cli.study import read_study
+    from mpprobe.files import alone
 
     found = read_study(study, output)
     record = Record(found.folder)

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from mpprobe.errors import ModelError, TrustError
+from mpprobe.files import still_there, written_beside
 from mpprobe.models.archives import is_archive
 from mpprobe.models.families import cache_folder
 from mpprobe.models.trust import MOST_BYTES, CheckpointFile, inspect
@@ -99,7 +100,8 @@ def check_first(name: str, file: CheckpointFile) -> None:
         )
     if first is None:
         with contextlib.suppress(OSError):
-            _write(_note(name), json.dumps({"model": name, "sha256": file.sha256}))
+            _note(name).parent.mkdir(parents=True, exist_ok=True)
+            _write(_note(name), {"model": name, "sha256": file.sha256})
 
 
 def _note(name: str) -> Path:
@@ -113,14 +115,9 @@ def _first_sha256(name: str) -> str | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
-    """Beside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-    ) as beside:
-        beside.write(text + "\n")
-    os.replace(beside.name, path)
+def _write(path: Path, held: dict[str, str]) -> None:
+    with written_beside(path) as part:
+        part.write_text(json.dumps(held) + "\n", encoding="utf-8")
 
 
 def _writable(places: Sequence[Path]) -> Path:
@@ -170,7 +167,7 @@ class _Part:
         self.about.unlink(missing_ok=True)
         self.file.truncate(0)
         if validator:
-            _write(self.about, json.dumps({"url": url, "validator": validator}))
+            _write(self.about, {"url": url, "validator": validator})
 
     def remove(self) -> None:
         self.about.unlink(missing_ok=True)
@@ -188,27 +185,24 @@ def _part_of(place: Path) -> Iterator[_Part | None]:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         with open(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
             _lock(file)
-            if _is_at(file, path) and not place.exists():
+            if still_there(file.fileno(), path) and not place.exists():
                 yield _Part(path, file)
                 return
     yield None
 
 
 def _lock(file: BinaryIO) -> None:
-    """Wait until no other process has it; the system frees it when the process ends."""
+    """Wait until nobody else has it; the system frees it when the process ends.
+
+    Unlike :func:`mpprobe.files.lock` it is of the open file, which other threads wait for too, and
+    which looking at the file by its name doesn't end.
+    """
     try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX)
     except (ImportError, OSError):  # Windows, or a file system without locks
         pass
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _complete(url: str, part: _Part, name: str, licence: str) -> None:

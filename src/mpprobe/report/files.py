@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpprobe.activations.files import clear_away, replacing_folder
 from mpprobe.errors import MPProbeError
+from mpprobe.files import clear_away, replacing_folder
 from mpprobe.probes.results import Study
 from mpprobe.report.figures import layer_profile, parity, save
 from mpprobe.report.readings import readings

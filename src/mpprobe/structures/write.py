@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from mpprobe.errors import StructureError
+from mpprobe.files import written_beside
 from mpprobe.structures.frame import Frame
 from mpprobe.texts import one_line
 
@@ -53,19 +51,14 @@ def write_extxyz(
     images = [_with_columns(frame, i, columns) for i, frame in enumerate(frames)]
     if not images:
         raise StructureError(f"{path}: no structures to write; give at least one")
-    # A name that no other process has; the ending stays, since it decides on compression.
-    part = path.with_name(f".part-{os.getpid()}-{secrets.token_hex(6)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        ase.io.write(part, images, format="extxyz")
-        os.replace(part, path)
+        with written_beside(path) as part:
+            ase.io.write(part, images, format="extxyz")
     except OSError as error:
         raise StructureError(
             f"{path}: can't be written ({error.strerror}); choose another place"
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def column_name(name: str) -> str:

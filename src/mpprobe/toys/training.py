@@ -22,8 +22,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpprobe.activations.files import replacing
 from mpprobe.errors import ToyError
+from mpprobe.files import replacing
 from mpprobe.models.options import pick_device
 from mpprobe.provenance import structures_sha256
 from mpprobe.structures import as_frames

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import linecache
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from functools import cache, partial
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mpprobe.files import written_beside
 from mpprobe.models.families import cache_folder
 from mpprobe.models.fused.layout import Layout
 from mpprobe.models.fused.source import kernel_source
@@ -64,12 +64,8 @@ def _write(source: str) -> Path | None:
             return None
         path = folder / f"convolution_{_digest(source)}.py"
         if not path.is_file() or path.read_text(encoding="utf-8") != source:
-            beside = folder / f".part-{os.getpid()}-{secrets.token_hex(6)}-{path.name}"
-            try:
-                beside.write_text(source, encoding="utf-8")
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
+            with written_beside(path) as part:
+                part.write_text(source, encoding="utf-8")
     except (OSError, RuntimeError):  # read-only, full, or no home folder
         return None
     return path

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpprobe import __version__
-from mpprobe.activations.files import cannot_write, replacing
 from mpprobe.errors import MPProbeError, ReportError
+from mpprobe.files import cannot_write, replacing
 from mpprobe.provenance import structures_sha256
 from mpprobe.report.page.compare import comparison, heading
 from mpprobe.report.page.runs import Run, read_runs

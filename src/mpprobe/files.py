@@ -26,21 +26,33 @@ def beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def written_beside(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write a file to; it is flushed and renamed when all went well.
 
     Raises:
-        StoreError: it can't be written.
+        OSError: it can't be written.
     """
     part = beside(path)
     try:
         yield part
         _put_in_place(part, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """:func:`written_beside` for what a command leaves for its user.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    try:
+        with written_beside(path) as part:
+            yield part
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _put_in_place(part: Path, path: Path) -> None:
@@ -181,19 +193,6 @@ def write_once(path: Path, content: bytes) -> None:
             part.write_bytes(content)
 
 
-def refuse_link(path: Path) -> None:
-    """Refuse a part of a store that lies elsewhere, since a store is what is in its folder.
-
-    Raises:
-        StoreError: it is a link.
-    """
-    if path.is_symlink():
-        raise StoreError(
-            f"{path}: is a link, and a store's own files can't lie elsewhere; put the file itself "
-            "there, or extract again"
-        )
-
-
 def remove(path: Path) -> None:
     """Remove a file if it is there.
 
@@ -270,12 +269,13 @@ def _open_locked(path: Path, number: int, wait: bool) -> tuple[int, bool]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         held = _try_lock(descriptor, number, wait)
-        if not held or _still_there(descriptor, path):
+        if not held or still_there(descriptor, path):
             return descriptor, held
         os.close(descriptor)  # its last holder took the file away: the lock is on nothing
 
 
-def _still_there(descriptor: int, path: Path) -> bool:
+def still_there(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one of that name, not one renamed or removed meanwhile."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
