@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from mpprobe import provenance
-from trust.outcome import ROOT, Outcome
+from trust import record
+from trust.outcome import ROOT
+from trust.record import RESULTS, Tried
 
 #: Modules of this package in the order in which they run, with what they are about. Each has a
 #: function ``check(quick)`` that yields outcomes.
@@ -32,26 +33,37 @@ PARTS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    outcomes: dict[str, list[Outcome]] = {}
-    for part in options.parts or PARTS:
-        began = time.monotonic()
-        print(f"trying: {PARTS[part]}", file=sys.stderr, flush=True)
-        module = importlib.import_module(f"trust.{part}")
-        outcomes[part] = list(module.check(options.quick))
-        print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    _show(outcomes)
-    # A quick or partial run must not be taken for the real one.
-    whole = not options.quick and set(outcomes) == set(PARTS)
-    place = options.output or ROOT / ("trust/results.json" if whole else "results/trust.json")
-    _write(outcomes, place)
-    return 1 if _short(outcomes) else 0
+    # What a quick look finds must not be taken for the real thing.
+    place = options.output or (ROOT / "results/trust.json" if options.quick else RESULTS)
+    if options.show:
+        parts = record.read(place)
+    else:
+        parts = {}
+        for name in options.parts or PARTS:
+            parts[name] = _try(name, options.quick)
+            # Each as it is done, so that a run that is stopped isn't lost, in place of the earlier.
+            found = parts if options.quick else record.read(place) | parts
+            record.write({n: found[n] for n in PARTS if n in found}, place)
+    _show(parts)
+    if not options.show:
+        print(f"written to {place}")
+    return 1 if _short(parts) else 0
 
 
-def _short(outcomes: dict[str, list[Outcome]]) -> list[str]:
-    return [line for found in outcomes.values() for outcome in found for line in outcome.short]
+def _try(name: str, quick: bool) -> Tried:
+    print(f"trying: {PARTS[name]}", file=sys.stderr, flush=True)
+    began, sources = time.monotonic(), record.sources()
+    outcomes = tuple(importlib.import_module(f"trust.{name}").check(quick))
+    seconds = round(time.monotonic() - began)
+    print(f"  {seconds} s", file=sys.stderr, flush=True)
+    return Tried(sources, f"{date.today()}", seconds, provenance.versions(), outcomes)
 
 
-def _show(outcomes: dict[str, list[Outcome]]) -> None:
+def _short(parts: dict[str, Tried]) -> list[str]:
+    return [line for part in parts.values() for outcome in part.outcomes for line in outcome.short]
+
+
+def _show(parts: dict[str, Tried]) -> None:
     """One table, and under it every line of what fell short."""
     console = Console(width=140, highlight=False, markup=False)
     table = Table(title="what was tried, how often, what fell short", title_justify="left")
@@ -60,28 +72,18 @@ def _show(outcomes: dict[str, list[Outcome]]) -> None:
     table.add_column("how often", justify="right", no_wrap=True)
     table.add_column("fell short", justify="right")
     table.add_column("note", overflow="fold")
-    for part, found in outcomes.items():
-        for i, o in enumerate(found):
+    for name, part in parts.items():
+        for i, o in enumerate(part.outcomes):
             short = str(len(o.short)) if o.short else "nothing"
             table.add_row(
-                PARTS[part] if i == 0 else "", o.what, f"{o.tried:,} {o.unit}", short, o.note
+                PARTS[name] if i == 0 else "", o.what, f"{o.tried:,} {o.unit}", short, o.note
             )
         table.add_section()
     console.print(table)
-    lines = _short(outcomes)
+    lines = _short(parts)
     for line in lines:
         console.print(f"fell short: {line}", soft_wrap=True)
     console.print("Nothing falls short." if not lines else f"{len(lines)} fell short.")
-
-
-def _write(outcomes: dict[str, list[Outcome]], path: Path) -> None:
-    results = {
-        "versions": provenance.versions(),
-        "parts": {part: [asdict(o) for o in found] for part, found in outcomes.items()},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"written to {path}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART",
                         help=f"some of {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer tries, to see that all works")
-    parser.add_argument("--output", type=Path, help="where to write the results, as JSON")
+    parser.add_argument("--show", action="store_true", help="try nothing, show the last results")
+    parser.add_argument("--output", type=Path, help="the file of results, as JSON")
     return parser
 
 
