@@ -5,6 +5,7 @@ import copyreg
 import io
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -436,6 +437,30 @@ class TestBombs:
             assert line.startswith(str(path)), line
             assert "NEWLINE" not in line
         assert memory < 600
+        record_property("tried", len(paths))
+
+    def test_configurations_of_more_weights_than_the_file(
+        self, tmp_path, sevennet_file, record_property
+    ):
+        """sevenn would make room for gigabytes before it looks at the weights that are there."""
+        held = torch.load(sevennet_file(), weights_only=False)
+        wide = "60000x0e"
+        changes = [
+            {"channel": 60_000}, {"weight_nn_hidden_neurons": [60_000, 60_000]},
+            {"weight_nn_hidden_neurons": [60_000, 60_000, -60_000]},
+            {"num_convolution_layer": 10**7}, {"num_convolution_layer": 10**300},
+            {"radial_basis": {"radial_basis_name": "bessel", "bessel_basis_num": 10**10}},
+            {"irreps_manual": ["4x0e", wide, "4x0e"]}, {"irreps_manual": ["4x0e", "4x0e", wide]},
+            {"_number_of_species": 10**10},
+            {"readout_as_fcn": True, "readout_fcn_hidden_neurons": [60_000, 60_000]},
+        ]  # fmt: skip
+        paths = [tmp_path / f"{i}.pth" for i in range(len(changes))]
+        for path, change in zip(paths, changes, strict=True):
+            torch.save(held | {"config": held["config"] | change}, path)
+        lines, memory = refusals(paths)
+        for path, line in zip(paths, lines, strict=True):
+            assert re.match(f"{path}: its configuration asks for [0-9,]+ weights", line), line
+        assert memory < 200
         record_property("tried", len(paths))
 
     @pytest.mark.parametrize("what", ABSURD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from mpprobe.models.foreign import ForeignModule
 from mpprobe.models.fused import PAIRS, check_cpu, pairs_of
 from mpprobe.models.graph import Batch
 from mpprobe.models.hooks import Tap
+from mpprobe.models.irreps import irreps_dim, parse_irreps
 from mpprobe.models.options import quiet_library, unscripted
 from mpprobe.models.plain import NotPlainError, plain_copy, safe_names
 from mpprobe.models.potential import Potential
@@ -224,11 +226,17 @@ def _read(file: CheckpointFile, trusted: bool) -> SevenNetCheckpoint:
             )
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ...
         raise ModelError(f"{file.path}: a damaged SevenNet checkpoint") from error
-    return _as_checkpoint(file, held)
+    return _as_checkpoint(file, held, len(content))
 
 
-def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetCheckpoint:
-    """sevenn's own checkpoint object, filled without its unrestricted ``torch.load``."""
+def _as_checkpoint(file: CheckpointFile, content: dict[str, Any], size: int) -> SevenNetCheckpoint:
+    """sevenn's own checkpoint object, filled without its unrestricted ``torch.load``.
+
+    Args:
+        file: the checkpoint.
+        content: what was unpickled.
+        size: of the file, in bytes.
+    """
     from sevenn.checkpoint import SevenNetCheckpoint, _config_cp_routine
 
     whole = isinstance(content, dict) and content.get("config") and content.get("model_state_dict")
@@ -237,10 +245,12 @@ def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetChe
             f"{file.path}: holds no configuration or no weights; give the checkpoint that "
             "sevenn's trainer wrote"
         )
-    checkpoint = SevenNetCheckpoint(file.path)
-    checkpoint._config_original = content["config"]
     with _sevenn_reads(file.path):
-        checkpoint._config = _config_cp_routine(content["config"])
+        config = _config_cp_routine(content["config"])
+    _check_sizes(file.path, config, size)
+    checkpoint = SevenNetCheckpoint(file.path)  # which reads the file itself unless all is set
+    checkpoint._config_original = content["config"]
+    checkpoint._config = config
     checkpoint._model_state_dict = content["model_state_dict"]
     checkpoint._optimizer_state_dict = {}
     checkpoint._scheduler_state_dict = {}
@@ -249,6 +259,38 @@ def _as_checkpoint(file: CheckpointFile, content: dict[str, Any]) -> SevenNetChe
     checkpoint._hash = content.get("hash", "Not found")
     checkpoint._loaded = True
     return checkpoint
+
+
+def _check_sizes(path: Path, config: dict[str, Any], size: int) -> None:
+    """Refuse a configuration of more weights than a file has bytes: sevenn makes room for all.
+
+    Raises:
+        ModelError: it asks for more, or isn't one of sevenn's.
+    """
+    with _sevenn_reads(path):
+        layers, manual = config["num_convolution_layer"], config["irreps_manual"]
+        irreps = manual or [f"{config['channel']}x0e"] * 2
+        inputs = [parse_irreps(layer) for layer in irreps[:-1]]
+        last = irreps_dim(irreps[-1])
+        basis = config["radial_basis"].get("bessel_basis_num", 1)
+        hidden = config["readout_fcn_hidden_neurons"] if config["readout_as_fcn"] else [last // 2]
+        # A lower bound: the embedding, in each layer a linear map of its input and the network of
+        # distances but for its last step, and the readout.
+        linear = sum(block.mul**2 for blocks in inputs for block in blocks)
+        needed = basis + config["_number_of_species"] * inputs[0][0].mul
+        needed += linear if manual else layers * linear
+        needed += layers * _weights(basis, *config["weight_nn_hidden_neurons"])
+        needed += _weights(last, *hidden)
+    if needed > size:
+        raise ModelError(
+            f"{path}: its configuration asks for {needed:,} weights or more, which the file can't "
+            "hold; give the checkpoint that sevenn's trainer wrote"
+        )
+
+
+def _weights(*widths: int) -> int:
+    """Of a network of so many neurons a layer."""
+    return sum(abs(a * b) for a, b in pairwise(widths))
 
 
 def _build(checkpoint: SevenNetCheckpoint) -> ForeignModule:
