@@ -106,6 +106,16 @@ def test_the_mixed_model_finds_the_slope(known):
     assert (found["n_compounds"] == 6).all()
 
 
+def test_the_mixed_model_of_structures_that_are_compounds_of_their_own():
+    """The random part of the two is one then, and which name it bears doesn't matter."""
+    known = table(n_structures=40, compounds=40)
+    alone = mixed_model(known.assign(compound=known["structure"]))
+    row = alone.set_index(["subset", "predictor"]).loc[("all", "error:a")]
+    assert row["low"] < 0.6 * np.log(known["error:a"]).std() < row["high"]
+    assert (alone.loc[alone["subset"] == "all", "n_compounds"] == 40).all()
+    pd.testing.assert_frame_equal(mixed_model(known), alone)
+
+
 def test_a_domain_is_predicted_by_what_explains_the_others(known):
     found = held_out_domains(known, n_resamples=300).set_index(["domain", "predictors"])
     for domain in ("surface", "melt", "all"):

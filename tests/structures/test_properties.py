@@ -92,7 +92,13 @@ def _said(request, record_property):
     atoms=small(most=6),
     info=st.dictionaries(
         st.sampled_from(["compound", "domain", "group", "note", "number", "flag", "vector"]),
-        st.one_of(words, st.integers(-9, 9), st.booleans(), st.lists(finite, min_size=2)),
+        st.one_of(
+            words,
+            st.integers(-9, 9),
+            st.booleans(),
+            st.lists(finite, min_size=2),
+            arrays(float, st.sampled_from([2, 9, (3, 3)]), elements=finite),
+        ),
     ),
     data=st.data(),
 )

@@ -39,6 +39,16 @@ def test_what_goes_in_comes_out(tmp_path, frames, name):
     assert back[0].domain == "cluster"
 
 
+def test_vectors_and_tensors_of_a_structure_come_out(tmp_path):
+    info = {"dipole_dft": np.array([0.5, -1.0, 2.0]), "virial": np.arange(9.0).reshape(3, 3),
+            "weights": [1, 2], "relaxed": True, "steps": 0, "note": ""}  # fmt: skip
+    write_extxyz(tmp_path / "a.xyz", [Frame.from_atoms(Atoms("Na", info=info), "a@0")])
+    (back,) = read(tmp_path / "a.xyz")
+    for name in ("dipole_dft", "virial", "weights", "relaxed", "steps"):
+        np.testing.assert_array_equal(back.atoms.info[name], info[name])
+    assert "note" not in back.atoms.info  # an empty text can't be read back
+
+
 def test_the_input_is_not_changed(tmp_path, frames):
     write_extxyz(tmp_path / "a.xyz", frames, {"x": [np.ones(2), np.ones(1)]})
     assert set(frames[0].atoms.arrays) == {"numbers", "positions", "charge_dft"}

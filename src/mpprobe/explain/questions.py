@@ -108,7 +108,8 @@ def mixed_model(atoms: pd.DataFrame) -> pd.DataFrame:
 
     log(force error) = Σ β z(log predictor) + γ z(log force) + species + compound + structure +
     rest, z standardised over the atoms; compounds and structures within them are random, species
-    fixed (statsmodels' MixedLM, restricted maximum likelihood).
+    fixed (statsmodels' MixedLM, restricted maximum likelihood). Where each compound has one
+    structure, there is one random part for both.
 
     Returns:
         A row for each subset and predictor: ``subset``, ``predictor``, ``value`` (β, the change
@@ -147,11 +148,12 @@ def _mixed_fit(table: pd.DataFrame, fitted: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=["low", "high", "value", "p"])
     force = ["force"] if table["force"].any() else []  # all zero where forces are all the same
     formula = " + ".join(["y ~ C(species)", *force, *fitted])
+    nested = table["structure"].nunique() > table["compound"].nunique()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of variances at zero, which are an answer too
         fit = smf.mixedlm(
             formula, table, groups="compound", re_formula="1",
-            vc_formula={"structure": "0 + C(structure)"},
+            vc_formula={"structure": "0 + C(structure)"} if nested else None,
         ).fit(reml=True)  # fmt: skip
     answers = fit.conf_int().set_axis(["low", "high"], axis=1)
     return answers.assign(value=fit.params, p=fit.pvalues)

@@ -123,7 +123,8 @@ def _with_columns(frame: Frame, index: int, columns: Mapping[str, list[np.ndarra
     if isinstance(frame.atoms.calc, SinglePointCalculator):
         atoms.calc = frame.atoms.calc
     atoms.info |= {PREFIX + label: getattr(frame, label) for label in LABELS}
-    atoms.info = {one_line(str(k)): _in_one_line(v) for k, v in atoms.info.items() if v != ""}
+    written = {k: v for k, v in atoms.info.items() if not (isinstance(v, str) and v == "")}
+    atoms.info = {one_line(str(k)): _in_one_line(v) for k, v in written.items()}
     for name in [name for name in atoms.arrays if name not in ("numbers", "positions")]:
         values = atoms.arrays.pop(name)
         atoms.arrays[_UNSAFE.sub("_", name)] = _as_words(values)
