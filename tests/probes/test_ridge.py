@@ -158,6 +158,20 @@ def test_collinear_float32_features_stay_tame():
     assert np.std(solved.predict(X_fresh)[:, 0] - fresh[:, 0]) < 0.01
 
 
+def test_what_training_rows_never_vary_along_is_not_magnified():
+    """The order of the rows is all that differs: rounding along the directions without rows."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(60, 60)))[0]
+    X = rng.normal(size=(300, 20)) * np.logspace(0, -3, 20) @ basis[:20]
+    y = X @ rng.normal(size=(60, 1)) + 0.01 * rng.normal(size=(300, 1))
+    new = 1e3 * rng.normal(size=(50, 40)) @ basis[20:]  # as of a species not trained on
+    order = rng.permutation(300)
+    one, other = (RidgeProbe().partial_fit(X[k], y[k]).solve(penalty=PENALTIES[0])
+                  for k in (np.arange(300), order))  # fmt: skip
+    np.testing.assert_allclose(one.predict(X), other.predict(X), atol=1e-7)
+    np.testing.assert_allclose(one.predict(new), other.predict(new), atol=1e-6)
+
+
 def test_rows_with_a_negative_cell_are_passed_over():
     X, Y, cells = data()
     rows = cells != 2

@@ -98,7 +98,8 @@ def nonlocal_forces(
     is compared; with two, also the mixed second difference of the reference's energy,
     [E(i, j) − E(i) − E(j) + E(0)] / (u_i u_j), and of each of its parts. The model's and the
     reference's K_ij of such a pair are from forces on j along its displacement, the mean of those
-    with j undisplaced and displaced, which is the same difference to second order in u_j.
+    with j undisplaced and displaced, which is the same difference to second order in u_j; and the
+    mean of that and the same with i and j exchanged.
 
     Args:
         potentials: one or several, of different names.
@@ -345,12 +346,15 @@ def _pair_rows(
         return []
     frames = [two.frame, only_i_moved.frame, only_j_moved.frame, first]
     lengths = np.linalg.norm(u), np.linalg.norm(v)
-    along = v / lengths[1]
     row = _labels(potential, first, two.frame, i, j, steps)
     names = {"model": "K_model", "reference": "K_reference", "point": "K_point charges"}
     for name, column in names.items():
-        both, only_i, only_j, none = (forces[name][f.source][j] @ along for f in frames)
-        row[column] = -((both - only_j) + (only_i - none)) / 2 / lengths[0]
+        # Of each atom, the force along its displacement, times that.
+        both, only_i, only_j, none = (
+            np.array([forces[name][f.source][i] @ u, forces[name][f.source][j] @ v]) for f in frames
+        )
+        one, other = (both - only_i) + (only_j - none), (both - only_j) + (only_i - none)
+        row[column] = -(one[0] + other[1]) / 4 / (lengths[0] * lengths[1])
     parts = {column: [_part(f, key) for f in frames] for key, column in PARTS.items()}
     parts["energy"] = [_energy(f) for f in frames]
     for column, (both, only_i, only_j, none) in parts.items():

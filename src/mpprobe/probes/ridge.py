@@ -84,8 +84,11 @@ class Spectrum:
         scale = train.inverse_scale
         values, vectors = np.linalg.eigh(scale[:, None] * train.xx * scale / train.n)
         projected = vectors.T @ (scale[:, None] * train.xy) / train.n
-        # Round-off leaves eigenvalues of about −1e-16 where the features are collinear.
-        return cls(train, values.clip(min=0.0), scale[:, None] * vectors, projected)
+        # Where the features are collinear, round-off leaves eigenvalues of about ±1e-16, and some
+        # covariance, which a small penalty would magnify.
+        null = values <= np.finfo(float).eps * len(values) * values[-1:]
+        values[null], projected[null] = 0.0, 0.0
+        return cls(train, values, scale[:, None] * vectors, projected)
 
     def coef(self, penalty: np.ndarray) -> np.ndarray:
         """Weights (d, t) for one penalty per output (t,)."""
