@@ -357,8 +357,8 @@ def _pair_rows(
         row[column] = -(one[0] + other[1]) / 4 / (lengths[0] * lengths[1])
     parts = {column: [_part(f, key) for f in frames] for key, column in PARTS.items()}
     parts["energy"] = [_energy(f) for f in frames]
-    for column, (both, only_i, only_j, none) in parts.items():
-        row[f"K_{column}"] = (both - only_i - only_j + none) / (lengths[0] * lengths[1])
+    for column, (of_both, of_i, of_j, of_none) in parts.items():
+        row[f"K_{column}"] = (of_both - of_i - of_j + of_none) / (lengths[0] * lengths[1])
     row["K_kinetic + xc"] = row["K_kinetic"] + row["K_xc"]
     return [row]
 
