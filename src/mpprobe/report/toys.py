@@ -114,7 +114,7 @@ def _course_panel(axis: Axes, training: Training) -> None:
     epochs = [row["epoch"] for row in training.history]
     axis.plot(epochs, [row["relative"] for row in training.history], color=MODEL_COLOUR)
     axis.plot(training.best["epoch"], training.best["relative"], "o", color=MODEL_COLOUR)
-    axis.set(yscale="log", xlabel="epoch", ylabel="relative force error, validation")
+    axis.set(yscale="log", xlabel="epoch", ylabel="relative force error,\nvalidation")
 
 
 def _error_panel(axis: Axes, forces: pd.DataFrame) -> None:
@@ -141,7 +141,9 @@ def _profile_panel(axis: Axes, scores: pd.DataFrame) -> None:
         axis.axhline(max(row[RANDOM], -0.25), color=colour, linewidth=0.7,
                      linestyle=":")  # fmt: skip
         axis.set_xticks(list(layers.index))
-    axis.set(ylim=(-0.3, 1.05), xlabel="layer", ylabel="R² within species (dotted: random weights)")
+    axis.set(
+        ylim=(-0.3, 1.05), xlabel="layer", ylabel="R² within species\n(dotted: random weights)"
+    )
     axis.legend(frameon=False, fontsize="x-small")
 
 
