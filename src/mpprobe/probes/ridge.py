@@ -86,7 +86,7 @@ class Spectrum:
         projected = vectors.T @ (scale[:, None] * train.xy) / train.n
         # Where the features are collinear, round-off leaves eigenvalues of about ±1e-16, and some
         # covariance, which a small penalty would magnify.
-        null = values <= np.finfo(float).eps * len(values) * values[-1:]
+        null = values <= np.finfo(float).eps * np.sqrt(len(values)) * values[-1:]
         values[null], projected[null] = 0.0, 0.0
         return cls(train, values, scale[:, None] * vectors, projected)
 
