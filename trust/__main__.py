@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -15,20 +17,8 @@ from rich.table import Table
 
 from mpprobe import provenance
 from trust import record
-from trust.outcome import ROOT
-from trust.record import RESULTS, Tried
-
-#: Modules of this package in the order in which they run, with what they are about. Each has a
-#: function ``check(quick)`` that yields outcomes.
-PARTS = {
-    "hostile": "hostile files",
-    "structures": "bad structures",
-    "numbers": "numbers",
-    "faults": "faults",
-    "regression": "regression",
-    "mutation": "mutants and coverage",
-    "supply": "supply",
-}
+from trust.outcome import ROOT, again
+from trust.record import PARTS, RESULTS, Tried
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         parts = {}
         for name in options.parts or PARTS:
-            parts[name] = _try(name, options.quick)
+            parts[name] = _again(name, place) if options.again else _try(name, options)
             # Each as it is done, so that a run that is stopped isn't lost, in place of the earlier.
             found = parts if options.quick else record.read(place) | parts
             record.write({n: found[n] for n in PARTS if n in found}, place)
@@ -50,13 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if _short(parts) else 0
 
 
-def _try(name: str, quick: bool) -> Tried:
+def _try(name: str, options: argparse.Namespace) -> Tried:
     print(f"trying: {PARTS[name]}", file=sys.stderr, flush=True)
     began, sources = time.monotonic(), record.sources()
-    outcomes = tuple(importlib.import_module(f"trust.{name}").check(quick))
+    more = {"minutes": options.minutes} if name == "mutation" else {}
+    outcomes = tuple(importlib.import_module(f"trust.{name}").check(options.quick, **more))
     seconds = round(time.monotonic() - began)
     print(f"  {seconds} s", file=sys.stderr, flush=True)
     return Tried(sources, f"{date.today()}", seconds, provenance.versions(), outcomes)
+
+
+def _again(name: str, place: Path) -> Tried:
+    """The last run of a part, with those of its tests tried again that fell short."""
+    part, now = record.read(place)[name], record.sources()
+    return replace(part, outcomes=tuple(again(outcome, now) for outcome in part.outcomes))
 
 
 def _short(parts: dict[str, Tried]) -> list[str]:
@@ -91,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART",
                         help=f"some of {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer tries, to see that all works")
+    parser.add_argument("--minutes", type=float, default=math.inf,
+                        help="for mutants not tried yet, and as many for survivors")  # fmt: skip
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="only those tests that fell short in the last run of a part",
+    )
     parser.add_argument("--show", action="store_true", help="try nothing, show the last results")
     parser.add_argument("--output", type=Path, help="the file of results, as JSON")
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -34,14 +35,14 @@ REASONS = ROOT / "trust/mutation-survivors.yaml"
 QUICK_ROOM, QUICK_MUTANTS = "targets", 24
 
 
-def check(quick: bool) -> Iterator[Outcome]:
-    """Every outcome of this part."""
+def check(quick: bool, minutes: float = math.inf) -> Iterator[Outcome]:
+    """Every outcome of this part; ``minutes`` are for mutants not tried yet, and for survivors."""
     reasons = read_reasons(REASONS)
     if quick:
         yield _tried_now(reasons)
-    else:
-        _run_mutants()
-        _run_mutants("--survivors")
+    elif minutes:
+        for flags in ((), ("--survivors",)):
+            _run_mutants("--minutes", str(minutes), *flags)
     results = of_these_sources(Results.read(RESULTS))
     for name in ROOMS:
         yield of_room(name, results, reasons, hashes_of_tests([name])[name])

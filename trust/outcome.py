@@ -82,9 +82,29 @@ def of_cases(
         short.append(trouble or "no test tries it")
     skipped = [case for case in cases if _has(case, "skipped")]
     reasons = sorted({case.find("skipped").get("message", "") for case in skipped})
-    tried = sum(_tried(case) for case in cases if case not in skipped)
+    tried = sum(1 if _fell_short(case) else _tried(case) for case in cases if case not in skipped)
     note = f"{len(skipped)} skipped: {'; '.join(reasons)}" if skipped else ""
     return Outcome(what, tried, unit, tuple(short), note)
+
+
+def again(old: Outcome, sources: str) -> Outcome:
+    """An outcome after the tests that fell short have been tried once more.
+
+    Args:
+        old: as it was; returned as it is where no test fell short.
+        sources: with which they are tried now, for the note.
+    """
+    names = [line for line in old.short if line.startswith("tests/")]
+    if not names:
+        return old
+    new = of_cases(old.what, old.unit, *cases_of(names))
+    rest = tuple(line for line in old.short if line not in names)
+    told = f"{len(names)} tests that fell short were tried again with sources {sources}"
+    # Each of them had counted once.
+    return Outcome(
+        old.what, old.tried - len(names) + new.tried, old.unit, (*rest, *new.short),
+        "; ".join(filter(None, [old.note, told, new.note])),
+    )  # fmt: skip
 
 
 def environment() -> dict[str, str]:
@@ -102,7 +122,10 @@ def _has(case: ElementTree.Element, kind: str) -> bool:
 
 
 def _name(case: ElementTree.Element) -> str:
-    return f"{case.get('classname', '')}.{case.get('name', '')}"
+    """As pytest takes it: ``tests/room/test_x.py::TestClass::test_name[parameter]``."""
+    file = case.get("file", "")
+    inside = case.get("classname", "").removeprefix(file.removesuffix(".py").replace("/", "."))
+    return "::".join([file, *inside.strip(".").split(".")[: bool(inside)], case.get("name", "")])
 
 
 def _tried(case: ElementTree.Element) -> int:

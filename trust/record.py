@@ -10,6 +10,18 @@ from pathlib import Path
 
 from trust.outcome import ROOT, Outcome
 
+#: Modules of this package in the order in which they run, with what they are about. Each has a
+#: function ``check(quick)`` that yields outcomes.
+PARTS = {
+    "hostile": "hostile files",
+    "structures": "bad structures",
+    "numbers": "numbers",
+    "faults": "faults",
+    "regression": "regression",
+    "mutation": "mutants and coverage",
+    "supply": "supply",
+}
+
 #: The kept record: of parts that were tried in full.
 RESULTS = ROOT / "trust/results.json"
 
@@ -54,7 +66,15 @@ def write(parts: Mapping[str, Tried], path: Path = RESULTS) -> None:
 
 
 def sources() -> str:
-    """The commit that is checked out, with a ``+`` where tracked files differ from it."""
-    git = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
-    done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    """The commit that is checked out, with a ``+`` where tracked files differ from it.
+
+    What these runs write themselves doesn't count.
+    """
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "-uno", "--", ".", ":(exclude)trust/*.json")
+    return (commit or "unknown") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()

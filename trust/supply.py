@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 from trust import advisories, licences, pythons, sbom
 from trust.dependencies import installed, pins, runtime, version_of
@@ -88,4 +89,5 @@ def _tests(version: str, quick: bool) -> Outcome:
         return Outcome(what, 0, "tests", note=f"NOT TRIED: {how} makes the environment")
     flags = ("-m", "not slow and not gpu and not download")
     some = ["tests/models", "tests/structures", "tests/targets"] if quick else ["tests"]
-    return by_tests(what, "tests", some, *flags, python=str(python))
+    found = by_tests(what, "tests", some, *flags, python=str(python))
+    return replace(found, short=tuple(f"Python {version}: {line}" for line in found.short))
