@@ -49,7 +49,8 @@ def _commands(inputs: int) -> Outcome:
     try:
         held = json.loads(ran.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        held = {"codes": {}, "short": [f"ended with {ran.returncode}: {ran.stderr[-300:]}"]}
+        last = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        held = {"codes": {}, "short": [f"ended with {ran.returncode}: {last}"]}
     codes = ", ".join(f"{n} with {code}" for code, n in sorted(held["codes"].items()))
     return Outcome(
         "damaged files given to ood and extract: exit code 0, 2 or 4, whole results or none",
