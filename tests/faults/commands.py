@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -10,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 CPU = ("--device", "cpu", "--no-progress")
 SEVENN = ("-m", "sevenn-0", *CPU)
@@ -180,7 +184,13 @@ def _timeless(path: Path) -> bytes:
     if path.name == "history.csv":
         return b"\n".join(line.rpartition(b",")[0] for line in whole.splitlines())
     if path.suffix == ".json" and any(f'"{name}"'.encode() in whole for name in TIMED):
-        return json.dumps(_without(json.loads(whole), TIMED)).encode()
+        with contextlib.suppress(ValueError):  # half of one, where a kill has left it
+            return json.dumps(_without(json.loads(whole), TIMED)).encode()
+    if path.suffix == ".pt":
+        with contextlib.suppress(Exception):  # as above
+            held, kept = torch.load(path, weights_only=False), io.BytesIO()
+            torch.save(_without(held, TIMED), kept)
+            return kept.getvalue()
     return whole
 
 

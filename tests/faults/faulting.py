@@ -31,9 +31,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-#: Audit events that change a folder, and which of their arguments are paths.
+#: Audit events that change a folder, and of their arguments the paths and what those are
+#: relative to: open folders, if any.
 CHANGES = {
-    "open": (0,), "os.rename": (0, 1), "os.remove": (0,), "os.mkdir": (0,), "os.rmdir": (0,),
+    "open": ((0, None),), "os.rename": ((0, 2), (1, 3)), "os.remove": ((0, 1),),
+    "os.mkdir": ((0, 2),), "os.rmdir": ((0, 1),),
 }  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -62,9 +64,11 @@ class Steps:
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in CHANGES or (event == "open" and not _for_writing(*arguments[1:3])):
             return
-        for place in CHANGES[event]:
+        for place, within in CHANGES[event]:
             if isinstance(arguments[place], (str, bytes, os.PathLike)):
-                self.step(event, os.fsdecode(arguments[place]))
+                there = within is not None and arguments[within] >= 0
+                folder = f"/proc/self/fd/{arguments[within]}" if there else ""
+                self.step(event, os.path.join(folder, os.fsdecode(arguments[place])))
                 return
 
     def step(self, event: str, path: str, descriptor: int | None = None) -> None:

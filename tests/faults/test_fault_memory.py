@@ -25,11 +25,11 @@ SAID = (
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory):
-    """Two crystals of 1,728 atoms, with forces."""
-    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(6)
+    """Four crystals of 1,000 atoms, with forces."""
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(5)
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=atoms.positions * 0)
     file = tmp_path_factory.mktemp("large") / "large.extxyz"
-    ase.io.write(file, [atoms, atoms])
+    ase.io.write(file, [atoms] * 4)
     return file
 
 
@@ -48,9 +48,9 @@ def test_a_batch_too_large_for_memory_is_named(
     finally:
         made.files["FILE"] = own
     assert ended.code == 2, ended.said
-    batch = "a batch of 3,456 atoms doesn't fit into memory; take smaller ones with --max-atoms"
+    batch = "a batch of 4,000 atoms doesn't fit into memory; take smaller ones with --max-atoms"
     assert ended.last in (
-        f"mpprobe: {large_file}@0 to {large_file}@1: {batch}",
+        f"mpprobe: {large_file}@0 to {large_file}@3: {batch}",
         # Where it is not the forward pass, but what is made of its results, that finds no room.
         "mpprobe: out of memory; take smaller batches with --max-atoms, or fewer structures",
     ), ended.said

@@ -9,12 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import ase.io
 import pytest
 
 from faults.commands import content
 from mpprobe.errors import ToyError
 from mpprobe.toys.sweep import _Processes
 
+#: Results are the same to the byte with the same number of threads.
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 MAIN = "from mpprobe.cli import main; main()"
 
 
@@ -40,7 +43,7 @@ def extract(folder, small_file, *more):
              "--device", "cpu", "--no-progress", "-o", "out", *more]  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-c", MAIN, *map(str, words)], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD,
     )  # fmt: skip
 
 
@@ -56,10 +59,6 @@ def workers_of(process):
     return found
 
 
-def _command(process):
-    return Path(f"/proc/{process}/cmdline").read_bytes()
-
-
 def shards(folder):
     return sorted(folder.rglob("*.safetensors"))
 
@@ -67,15 +66,17 @@ def shards(folder):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_worker_killed_in_the_middle_changes_no_byte(small_file, tmp_path, record_property):
-    alone = extract(tmp_path / "alone", small_file)
+    many = tmp_path / "many.extxyz"  # so that there is a middle
+    ase.io.write(many, ase.io.read(small_file, ":") * 20)
+    alone = extract(tmp_path / "alone", many)
     assert alone.wait(timeout=600) == 0
-    process = extract(tmp_path / "work", small_file, "--executor", "dask", "--workers", "2")
+    process = extract(tmp_path / "work", many, "--executor", "dask", "--workers", "2")
     killed = 0
     while process.poll() is None and killed < 2:
         if len(shards(tmp_path / "work")) > 2 * killed and workers_of(process):
             os.kill(workers_of(process)[-1], signal.SIGKILL)
             killed += 1
-        time.sleep(0.05)
+        time.sleep(0.01)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert killed
@@ -88,7 +89,8 @@ def test_what_was_done_when_the_scheduler_went_is_kept(small_file, tmp_path, rec
     pytest.importorskip("distributed")
     file = tmp_path / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path,
+             "env": ONE_THREAD}  # fmt: skip
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--scheduler-file", file, "--no-dashboard", "--port", "0",
          "--host", "127.0.0.1"], **quiet,

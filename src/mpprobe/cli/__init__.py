@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 DONE, UNEXPECTED, USAGE, LEFT_OUT, INTERRUPTED = 0, 1, 2, 4, 130
 #: Signals that end a command as Ctrl-C does: of a batch system, a container, a lost terminal.
 ENDING = ("SIGTERM", "SIGHUP")
+#: What NumPy says, without more, when a disk is full or a file may not grow.
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 #: What a disk says that no file can be written to.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -90,9 +93,12 @@ def _for_want_of(error: Exception) -> str:
 
     if is_out_of_memory(error):
         return "out of memory; take smaller batches with --max-atoms, or fewer structures"
-    if isinstance(error, OSError) and error.errno in DISK:
-        place = error.filename or "a temporary file"
-        return f"{place}: can't be written ({error.strerror}); free space, or set TMPDIR elsewhere"
+    if isinstance(error, OSError):
+        short = SHORT_WRITE.fullmatch(str(error))
+        if short or error.errno in DISK:
+            place = error.filename or "a temporary file"
+            reason = "no space left, or no file may grow so large" if short else error.strerror
+            return f"{place}: can't be written ({reason}); free space, or set TMPDIR elsewhere"
     return ""
 
 
