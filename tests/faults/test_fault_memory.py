@@ -25,8 +25,9 @@ SAID = (
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory):
-    """Four crystals of 1,000 atoms, with forces."""
+    """Four crystals of 1,000 atoms, with charges and forces."""
     atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(5)
+    atoms.set_array("charge_formal", 2.0 * (atoms.numbers == 11) - 1)
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=atoms.positions * 0)
     file = tmp_path_factory.mktemp("large") / "large.extxyz"
     ase.io.write(file, [atoms] * 4)
