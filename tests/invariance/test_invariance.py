@@ -21,7 +21,7 @@ MAGNIFIED = "any of these five, magnified"
 #: Commands that take no time, and those that take most.
 SHORT, LONG = ("extract", "ood", "nonlocal"), ("explain", "response")
 #: Commands that fit maps of whole layers to parts of the structures.
-FITTED = ("probe", "erase", "explain")
+FITTED = ("probe", "erase", "attribute", "explain")
 
 
 #: Compounds and their lattice constants, Å: those whose species both models know, and more.
