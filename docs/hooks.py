@@ -35,10 +35,9 @@ GUESTS = linked_results() | {
     "data/ionic/README.md": "data/ionic.md",
     "data/response/README.md": "data/response.md",
     "data/toys/README.md": "data/toys.md",
+    "trust/README.md": "trust.md",
     NOTEBOOK: "examples/probe_sevennet.md",
 }
-#: What `python -m trust` has counted of faults, and the pages with a table of it.
-COUNTED = ("trust/results.json", "trust/faults.json")
 #: Rooms of the API and where their public names are.
 ROOMS = (
     "structures", "models", "activations", "targets", "probes", "interventions", "attribution",
@@ -79,6 +78,8 @@ def on_page_markdown(markdown, page, config, files):
     source = page.file.src_uri
     if source == "reliability.md":
         markdown = markdown.replace("<!-- table of faults -->", faults_table())
+    if source == "testing.md":
+        markdown = markdown.replace("<!-- what was tried -->", tried_tables())
     folder = os.path.dirname(home.get(source, f"docs/{source}"))
 
     def link(match: re.Match) -> str:
@@ -108,20 +109,42 @@ def commands() -> dict:
 
 def faults_table() -> str:
     """Every fault, how often it was tried, what was lost, and the tests, as last counted."""
-    sys.path.append(str(ROOT))  # trust is no package that is installed
-    from trust.faults import FAULTS
-
-    files = [ROOT / name for name in COUNTED if (ROOT / name).exists()]
-    found = [json.loads(file.read_text(encoding="utf-8"))["parts"] for file in files]
-    outcomes = next(parts["faults"] for parts in found if "faults" in parts)
-    by_what = {outcome["what"]: outcome for outcome in outcomes}
+    faults, record = _trust("faults"), _trust("record")
+    found = record.read(ROOT / "trust/faults.json") | record.read()
+    by_what = {outcome.what: outcome for outcome in found["faults"].outcomes}
     lines = ["| fault | tried | lost | tests |", "|---|---|---|---|"]
-    for fault in FAULTS:
+    for fault in faults.FAULTS:
         o = by_what[fault.what]
-        lost = "; ".join(map(_escaped, o["short"])) or "nothing"
         tests = ", ".join(f"`{name.removeprefix('tests/')}`" for name in fault.tests)
-        lines.append(f"| {fault.what} | {o['tried']:,} {o['unit']} | {lost} | {tests} |")
+        lines.append(f"| {fault.what} | {o.tried:,} {o.unit} | {_short(o)} | {tests} |")
     return "\n".join(lines)
+
+
+def tried_tables() -> str:
+    """Of each part of ``trust/`` what was tried, how often, and what fell short, last time."""
+    record = _trust("record")
+    lines = []
+    for name, part in record.read().items():
+        lines += [f"### {record.PARTS[name].capitalize()}", "",
+                  f"{part.date}, sources `{part.sources}`; Python {part.versions['python']}, "
+                  f"torch {part.versions['torch']}.", "",
+                  "| what | how often | fell short | |", "|---|---|---|---|"]  # fmt: skip
+        for o in part.outcomes:
+            note = _escaped(o.note)
+            lines.append(f"| {_escaped(o.what)} | {o.tried:,} {o.unit} | {_short(o)} | {note} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _short(outcome) -> str:
+    return "; ".join(map(_escaped, outcome.short)) or "nothing"
+
+
+def _trust(module: str):
+    """A module of trust, which is no package that is installed."""
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+    return importlib.import_module(f"trust.{module}")
 
 
 def command_page(name: str, command) -> str:
