@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mpprobe.files import written_beside
 from trust.outcome import ROOT, Outcome
 
 #: Modules of this package in the order in which they run, with what they are about. Each has a
@@ -62,7 +63,8 @@ def write(parts: Mapping[str, Tried], path: Path = RESULTS) -> None:
     """Write a record."""
     held = {name: asdict(part) for name, part in parts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with written_beside(path) as part:
+        part.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def sources() -> str:

@@ -98,5 +98,6 @@ def test_what_falls_short_is_named_as_pytest_takes_it(name):
 
 def test_the_kept_record_is_of_full_runs_of_committed_sources():
     held = record.read()
+    assert held
     assert list(held) == [name for name in record.PARTS if name in held]
     assert {part.sources[-1:] for part in held.values()}.isdisjoint({"+", ""})
