@@ -4,7 +4,7 @@ mutmut makes them and forks a process for each; what differs from ``mutmut run``
 beginning of which is a fair sample, the choice of tests, and that results are small and kept::
 
     python -m trust.mutants                  go on where the last run stopped
-    python -m trust.mutants --survivors      try survivors again with every test that reaches them
+    python -m trust.mutants --survivors      try those without a reason with all of their tests
     python -m trust.mutants --minutes 60     the same, and stop after an hour
     python -m trust.mutants --only probes.ridge
 """
@@ -26,6 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from trust.outcome import ROOT
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 ROOMS = ("probes", "targets", "interventions")
 RESULTS = ROOT / "trust/mutation.json"
+# Why a survivor is no gap in the tests: by reason, function and change.
+REASONS = ROOT / "trust/mutation-survivors.yaml"
 SEED = 8
 
 # Left out for the minutes that they take on real models; a study of a toy tests the same.
@@ -313,11 +317,23 @@ def change(mutant: str) -> str:
     return f"{' '.join(was)} → {' '.join(became)}"
 
 
+def read_reasons(path: Path) -> dict[tuple[str, str], str]:
+    """Why each survivor is no gap in the tests, by function and change."""
+    groups = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    return {
+        (function, change): group["reason"]
+        for group in groups
+        for function, changes in group["mutants"].items()
+        for change in changes
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.chdir(ROOT)
     os.environ |= dict.fromkeys(THREADS, "1")
     rooms = options.room or ROOMS
+    reasons = read_reasons(REASONS)
     made = make(rooms)
     results = carried_over(Results.read(options.results), made, hashes_of_tests(rooms))
     reached = reach(rooms)
@@ -325,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutant
         for mutant in order(made, options.seed)
         if any(part in mutant for part in options.only or [""])
-        and _is_wanted(made, mutant, options.survivors)
+        and _is_wanted(made, mutant, reasons if options.survivors else None)
     ]
     found = attempt(
         todo[: options.at_most], reached, jobs=options.jobs,
@@ -340,18 +356,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _is_wanted(functions: dict[str, Function], mutant: str, survivors: bool) -> bool:
+def _is_wanted(
+    functions: dict[str, Function], mutant: str, reasons: dict[tuple[str, str], str] | None
+) -> bool:
+    """Whether it has not been tried; where ``reasons`` are given, survived without one."""
     name, number = split_name(mutant)
-    if survivors:
-        return str(number) in functions[name].survived
-    return not functions[name].has_tried(number)
+    function = functions[name]
+    if reasons is None:
+        return not function.has_tried(number)
+    survived = function.survived.get(str(number))
+    return survived is not None and (name, survived) not in reasons
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trust.mutants", description=__doc__)
     parser.add_argument("--room", action="append", choices=ROOMS, help="of these (default: all)")
     parser.add_argument("--only", action="append", help="those with this in their names")
-    parser.add_argument("--survivors", action="store_true", help="those, with all of their tests")
+    parser.add_argument(
+        "--survivors", action="store_true", help="those without a reason, with all of their tests"
+    )
     parser.add_argument("--at-most", type=int, help="try no more than so many")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--seed", type=int, default=SEED, help="of the order")

@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from statsmodels.stats.proportion import proportion_confint
 
 from trust.mutants import (
+    REASONS,
     RESULTS,
     ROOMS,
     SLOW_TESTS,
@@ -21,15 +21,13 @@ from trust.mutants import (
     Results,
     hashes_of_tests,
     of_these_sources,
+    read_reasons,
     room,
 )
 from trust.outcome import ROOT, Outcome, environment
 
 #: Of the mutants, and of the branches.
 LEAST_CAUGHT, LEAST_COVERED = 0.85, 0.90
-
-# Why a survivor is no gap in the tests: by reason, function and change.
-REASONS = ROOT / "trust/mutation-survivors.yaml"
 
 # A quick look tries so many mutants of the room whose tests are the quickest.
 QUICK_ROOM, QUICK_MUTANTS = "targets", 24
@@ -91,17 +89,6 @@ def _caught(functions: dict[str, Function]) -> str:
         low, high = proportion_confint(caught, tried, method="beta")
         share += f" (95 %: {low:.1%} to {high:.1%})"
     return share + (f", {timed_out} of them by their time" if timed_out else "")
-
-
-def read_reasons(path: Path) -> dict[tuple[str, str], str]:
-    """Why each survivor is no gap in the tests, by function and change."""
-    groups = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    return {
-        (function, change): group["reason"]
-        for group in groups
-        for function, changes in group["mutants"].items()
-        for change in changes
-    }
 
 
 def _tried_now(reasons: dict[tuple[str, str], str]) -> Outcome:

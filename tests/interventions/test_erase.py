@@ -146,6 +146,13 @@ class TestWhatIsLeft:
         means = fit_erasure(1, columns, x, species_columns(frames))
         assert means.rank == 1
 
+    def test_rows_of_single_precision_are_worked_on_in_double(self, features, scalars):
+        columns = scalars[0]
+        single = features.astype(np.float32)
+        rows = block_rows(single, columns)
+        assert rows.dtype == np.float64
+        np.testing.assert_array_equal(rows[:, :, 0], single[:, :SCALARS])
+
     def test_the_edit_is_the_same_on_tensors(self, toy, features, scalars):
         columns, x = scalars
         erasure = fit_erasure(1, columns, x, x[:, :1, 0])

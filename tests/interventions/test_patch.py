@@ -99,8 +99,8 @@ class TestTables:
     @classmethod
     def found(cls, toy, frames):
         return patch(
-            toy, frames[0], frames[2], layer=1, atoms=[4, 1, 1], target="potential", part="whole",
-            structures=frames, draws=20, settings=cls.SETTINGS,
+            toy, frames[0], frames[2], layer=1, atoms=[4, 1, 1], target="potential:shell-1",
+            part="whole", structures=frames, draws=20, settings=cls.SETTINGS,
         )  # fmt: skip
 
     @pytest.fixture(scope="class")
@@ -108,7 +108,8 @@ class TestTables:
     def subspaces(cls, toy, frames):
         columns = block_columns(toy.layer(1), 0)
         x = block_rows(Evaluator(toy, frames).features([1])[1], columns)
-        concept = np.concatenate(mpprobe.get_target("potential").values(frames))[:, None]
+        shell = mpprobe.get_target("potential:shell-1")
+        concept = np.concatenate(shell.values(frames, toy.cutoff))[:, None]
         own = fit_erasure(1, columns, x, concept)
         return [None, own, *random_erasures(own, Whitening.of(x), 20, 5)]
 
@@ -164,7 +165,7 @@ class TestTables:
             "into": "toy@2",
             "layer": 1,
             "atoms": [1, 4],
-            "target": "potential",
+            "target": "potential:shell-1",
             "part": "whole",
             "draws": 20,
             "settings": asdict(self.SETTINGS),

@@ -24,7 +24,7 @@ class Describe(torch.nn.Module):
         vectors = batch.edge_vectors()
         length = vectors.norm(dim=1, keepdim=True)
         fade = 0.5 * (1 + torch.cos(np.pi * length / CUTOFF))
-        sign = 1 - 2 * (batch.numbers[end] == 17).to(length)[:, None]
+        sign = 1 - 2 * (batch.numbers[end] != 11).to(length)[:, None]
 
         def gaussians(n):
             centres = torch.linspace(2.0, 4.5, n).to(length)
@@ -46,7 +46,7 @@ class Toy(Potential):
         self.scalar = torch.as_tensor(np.asarray(scalar, dtype=np.float64))
         self.vector = torch.as_tensor(np.asarray(vector, dtype=np.float64))
         super().__init__(
-            "toy", Describe(width), cutoff=CUTOFF, species=[11, 17],
+            "toy", Describe(width), cutoff=CUTOFF, species=[11, 17, 35],
             irreps=["1x0e", f"{SCALARS}x0e+{VECTORS}x1o"],
             device=torch.device("cpu"), dtype=torch.float64, provenance={},
         )  # fmt: skip

@@ -38,6 +38,12 @@ def test_every_slice_is_that_of_the_array(whole, stored):
     assert stored[20:10].shape == (0, 7)
 
 
+def test_what_one_file_holds_is_not_copied(stored):
+    for first, last in zip(stored.starts, stored.starts[1:], strict=False):
+        assert isinstance(stored[first:last], np.memmap)
+    assert not isinstance(stored[:10], np.memmap)
+
+
 def test_a_handle_is_small_however_many_rows_it_stands_for(tmp_path):
     path = tmp_path / "rows.npy"
     np.save(path, np.zeros((100_000, 10)))

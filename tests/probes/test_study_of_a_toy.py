@@ -192,6 +192,23 @@ def test_the_species_mean_is_scored_as_it_is(study, frames, scorer, target, spli
     assert sorted(by_domain["subset"]) == ["all", "bulk", "surface"]
 
 
+def test_elements_in_every_structure_are_not_scored(toy):
+    """Sodium is in every one; chlorine and bromine are held out in turn."""
+    frames = []
+    for k, frame in enumerate(rattled(12)):
+        atoms = frame.atoms.copy()
+        if k % 4 > 1:
+            atoms.numbers[atoms.numbers == 17] = 35
+        frames.append(mpprobe.Frame.from_atoms(atoms, frame.source))
+    study = mpprobe.probe(toy, frames, layers=1, splits="element", settings=SETTINGS)
+    halides = sum(int((f.numbers != 11).sum()) for f in frames)
+    rows = rows_of(study, subset="all")
+    assert set(rows["n_atoms"]) == {halides}
+    assert set(rows["n_structures"]) == {12}
+    assert np.isfinite(rows["mae"]).all()
+    assert {"shuffled target", "random direction"} <= set(rows["features"])
+
+
 def test_blocks_and_units_are_those_of_features_and_targets(study):
     blocks = {(0, 0): "1x0e", (0, 1): f"{SCALARS}x0e", (1, 1): f"{VECTORS}x1o"}
     own = rows_of(study, features="model")

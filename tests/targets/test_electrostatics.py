@@ -10,7 +10,8 @@ from scipy.special import erf, erfc
 
 from mpprobe.errors import TargetError
 from mpprobe.structures import Frame
-from mpprobe.targets import site_field, site_potential
+from mpprobe.targets import electrostatics, site_field, site_potential
+from mpprobe.targets.boxes import box_of, pairs
 from mpprobe.targets.electrostatics import COULOMB
 
 
@@ -151,6 +152,15 @@ def test_a_supercell_changes_nothing(quantity, kind, repeat):
     large = quantity(frame(atoms * repeat), np.tile(charges, copies))
     small = quantity(frame(atoms), charges)
     np.testing.assert_allclose(large, np.concatenate([small] * copies), atol=1e-7)
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 2, 2), (1, 1, 4)])
+def test_the_two_sums_are_about_equally_long(repeat):
+    box = box_of(frame(rock_salt(repeat)[0]))
+    reach, width = electrostatics._REACH, electrostatics._smearing(box)
+    near = len(pairs(box, reach * width, every_axis=True)[0])
+    far = len(box.positions) * len(electrostatics._wave_vectors(box.cell, reach / width))
+    assert 0.8 < near / far < 1.25
 
 
 class TestSlab:
