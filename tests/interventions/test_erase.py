@@ -109,6 +109,18 @@ class TestWhatIsLeft:
         assert own.rank == other.rank == 2
         np.testing.assert_allclose(other.left @ other.right, own.left @ own.right, atol=1e-8)
 
+    def test_nor_does_it_for_what_is_read(self, frames, scalars):
+        _, x = scalars
+        concept = concept_of(get_target("potential"), frames, 5.0)
+        read = linear_r2(x, concept)
+        assert linear_r2(x, 1e-6 * concept) == pytest.approx(read)
+        assert linear_r2(1e3 * x, concept) == pytest.approx(read)
+
+    def test_rows_of_scalars_keep_their_shape(self, scalars):
+        columns, x = scalars
+        erasure = fit_erasure(1, columns, x, x[:, :1, 0])
+        np.testing.assert_array_equal(erasure.apply(x[:, :, 0]), erasure.apply(x)[:, :, 0])
+
     @pytest.mark.parametrize("order", [0, 1])
     def test_a_linear_map_read_it_before_and_reads_nothing_after(
         self, frames, scalars, vectors, order

@@ -338,3 +338,8 @@ class TestLinearR2:
         y = np.stack([x[:, 0], np.ones(40)], axis=1)
         twice = np.hstack([x, x[:, :1] * (1 + 1e-14)])
         assert linear_r2(twice[:, :, None], y) == pytest.approx(1)
+
+
+def test_what_is_left_out_is_the_potential_within_species(model, frames):
+    plan = make_erasing(model, frames, layers=1)
+    assert (plan.target.name, plan.part) == ("potential", "within")

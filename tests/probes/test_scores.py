@@ -172,6 +172,14 @@ def test_a_target_decided_by_the_species_has_no_score_within():
     assert np.isnan(Scorer.from_frames(frames).score(np.full_like(p, 0.1), p).r2.value)
 
 
+def test_half_of_the_resamples_are_enough_for_an_interval():
+    bootstrap = Scorer.from_frames(made()[0], n_resamples=4).bootstrap
+    half = Estimate(0.5, np.array([0.4, np.nan, 0.6, np.nan]), bootstrap)
+    assert half.interval(level=1) == (0.4, 0.6)
+    fewer = Estimate(0.5, np.array([0.4, np.nan, np.nan, np.nan]), bootstrap)
+    assert np.isnan(fewer.interval()).all()
+
+
 def test_few_structures_give_a_score_without_an_interval():
     frames, _, y, p = made()
     scorer = Scorer.from_frames(frames)

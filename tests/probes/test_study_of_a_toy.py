@@ -188,6 +188,7 @@ def test_the_species_mean_is_scored_as_it_is(study, frames, scorer, target, spli
     assert_scored(row.iloc[0], scorer.score(y, predicted, cut.scored))
     assert row.iloc[0]["width"] == 0
     assert row["layer"].isna().all()
+    assert row["block"].tolist() == [""]
     by_domain = rows_of(study, target=target, split=split, features="species mean")
     assert sorted(by_domain["subset"]) == ["all", "bulk", "surface"]
 

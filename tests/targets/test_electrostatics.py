@@ -298,3 +298,8 @@ class TestRefusals:
             quantity(frame(atoms), np.array([1.0, -1.0]))
         assert str(caught.value).startswith("test@0: ")
         assert "\n" not in str(caught.value)
+
+    def test_the_atoms_of_a_cluster_that_coincide_are_named(self):
+        cluster = frame(Atoms("NaClF", [[0, 0, 0], [2, 0, 0], [2, 0, 0]]))
+        with pytest.raises(TargetError, match=r"^test@0: atoms 1 and 2 are in the same place"):
+            site_potential(cluster, np.zeros(3))

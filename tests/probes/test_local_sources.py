@@ -1,0 +1,56 @@
+"""Baselines of a study: described in batches, into files, and read back as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from interventions.toy import rattled
+from mpprobe.probes.baselines import (
+    batches,
+    neighbour_vectors,
+    radial_densities,
+    random_projection,
+    soap,
+)
+from mpprobe.probes.sources import local_sources
+
+
+@pytest.fixture
+def frames(monkeypatch):
+    """Six structures of eight atoms, of which three, two and one are described at a time."""
+    monkeypatch.setattr("mpprobe.probes.baselines.BATCH_ATOMS", 20)
+    return rattled(6)
+
+
+def test_a_batch_is_of_about_as_many_atoms(frames):
+    assert [list(batch) for batch in batches(frames)] == [[0, 1, 2], [3, 4], [5]]
+
+
+@pytest.mark.parametrize("l", [0, 1])
+def test_batches_are_put_together(frames, l, tmp_path, monkeypatch):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "features"
+    elsewhere.mkdir()
+    folder.mkdir()
+    monkeypatch.chdir(elsewhere)
+    told = []
+    found = local_sources(
+        frames, 4.0, l, [3, 2, 3], seed=5, folder=folder,
+        progress=lambda *call: told.append(call),
+    )  # fmt: skip
+    sources = list(found)
+    described = {
+        0: {"SOAP": soap(frames, 4.0, seed=5), "radial densities": radial_densities(frames, 4.0)},
+        1: {"neighbour vectors": neighbour_vectors(frames, 4.0)},
+    }[l]
+    expected = []
+    for name, values in described.items():
+        expected += [(name, values)]
+        expected += [(f"{name}, same width", random_projection(values, w, 5)) for w in (2, 3)]
+    assert [source.kind for source in sources] == [name for name, _ in expected]
+    for source, (_, values) in zip(sources, expected, strict=True):
+        np.testing.assert_allclose(source.values[:], values, atol=1e-9)
+        assert (source.layer, source.block) == (None, "")
+    assert len(list(folder.iterdir())) == 3 * len(expected)
+    assert list(elsewhere.iterdir()) == []
+    assert told == [(i + 1, 3 * len(described)) for i in range(3 * len(described))]
