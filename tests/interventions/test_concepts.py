@@ -9,7 +9,7 @@ import mpprobe
 from interventions.toy import rattled
 from mpprobe.errors import InterventionError
 from mpprobe.interventions import PARTS
-from mpprobe.interventions.concepts import concept_of, within_species
+from mpprobe.interventions.concepts import concept_of, species_columns, within_species
 
 PARTS_IN_ORDER = ("whole", "within", "species")
 
@@ -40,6 +40,18 @@ def test_nothing_is_left_of_what_does_not_vary_within_species(frames):
     numbers = np.concatenate([frame.numbers for frame in frames])
     noise = 1e-14 * np.random.default_rng(0).normal(size=len(numbers))
     assert (within_species(numbers + noise, frames) == 0).all()
+
+
+def test_nor_of_what_the_target_does_not_resolve(frames):
+    numbers = np.concatenate([frame.numbers for frame in frames])
+    noise = 1e-4 * np.random.default_rng(0).uniform(-1, 1, size=len(numbers))
+    assert (within_species(numbers + noise, frames, resolution=1e-3) == 0).all()
+    assert (within_species(numbers + noise, frames, resolution=1e-5) != 0).any()
+
+
+def test_a_column_for_each_species(frames):
+    sodium = np.concatenate([f.numbers for f in frames]) == 11
+    np.testing.assert_array_equal(species_columns(frames), np.stack([sodium, ~sodium], axis=1))
 
 
 def test_parts_of_a_vector(frames):

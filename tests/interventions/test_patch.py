@@ -194,6 +194,11 @@ class TestTables:
                       part="whole", structures=images)  # fmt: skip
         assert SUBSPACE in set(found.summary["patch"])
 
+    def test_a_part_that_is_left_out_is_the_one_within_species(self, toy, frames):
+        found = patch(toy, frames[0], frames[2], layer=1, atoms=[1], target="potential",
+                      structures=frames)  # fmt: skip
+        assert found.provenance["part"] == "within"
+
 
 @pytest.mark.parametrize(
     ("atoms", "options", "said"),

@@ -234,6 +234,12 @@ class TestRefusals:
         with pytest.raises(InterventionError, match=said):
             steer(PointCharges(), clusters, layer=1, **options)
 
+    def test_what_does_not_vary_gives_no_direction(self, block):
+        columns, x, _ = block
+        nothing = np.zeros((len(x), 1) if x.shape[2] == 1 else (len(x), 3, 1))
+        with pytest.raises(InterventionError, match=r"^layer 1: a probe reads nothing there"):
+            fit_direction(1, columns, x, nothing)
+
     def test_shifts_for_other_atoms(self, toy, frames, block):
         columns, _, direction = block
         with pytest.raises(InterventionError, match="give one for each"):

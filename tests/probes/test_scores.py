@@ -201,6 +201,23 @@ def test_scores_by_label_are_scores_of_the_subsets():
     assert parts["odd"].n_atoms + parts["even"].n_atoms == where.sum()
 
 
+def test_a_difference_can_be_subtracted_from():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    one, other = scorer.score(y, p).mae, scorer.score(y, y + 1).mae
+    np.testing.assert_allclose(((one - other) - one).replicates, -other.replicates)
+
+
+def test_what_sums_over_all_atoms_round_away_is_no_variance_of_some():
+    frames, *_ = made()
+    scorer = Scorer.from_frames(frames)
+    rng = np.random.default_rng(0)
+    some = scorer.structure % 2 == 0
+    y = np.where(some, 1.0, -1.0) + 1e-8 * rng.normal(size=len(some))
+    assert np.isnan(scorer.score(y, y, some).r2.value)
+    assert scorer.score(y, y).r2.value == 1
+
+
 def test_mean_of_draws_is_taken_resample_by_resample():
     frames, _, y, p = made()
     scorer = Scorer.from_frames(frames)

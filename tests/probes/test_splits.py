@@ -159,6 +159,14 @@ def test_one_compound_left_to_train_on_chooses_its_penalty_by_structures():
             assert not set(group[rows[0]]) & set(group[rows[1]])
 
 
+def test_folds_of_elements_are_balanced_by_atoms():
+    sizes = {"LiF": 12, "NaF": 4, "KF": 4, "RbF": 4}
+    frames = [replace(frame(c * n, c), compound=c) for c, n in sizes.items()]
+    for seed in SEEDS:
+        split = make_split("element", frames, n_folds=2, seed=seed)
+        assert np.bincount(split.test[split.scored]).tolist() == [12, 12]
+
+
 def test_an_element_in_every_structure_is_not_tested():
     frames = [frame(c, i) for i, c in enumerate(["MgO", "CaO", "SrO", "BaO", "ZnO", "BeO"])]
     split = make_split("element", frames)

@@ -334,6 +334,12 @@ class TestAPlan:
             np.testing.assert_array_equal(split.test, expected.test)
         assert plan.frames == frames
 
+    def test_a_split_by_domain_is_trained_where_the_settings_say(self, toy, frames):
+        settings = Settings(n_folds=3, seed=7, in_domain=("surface",))
+        (split,) = make_plan(toy, frames, splits="domain", settings=settings).splits
+        surface = np.array([f.domain == "surface" for f in frames]).repeat(8)
+        np.testing.assert_array_equal(split.test == 3, ~surface)
+
     def test_what_is_left_out_is_the_potential_by_structure(self, toy, frames):
         plan = make_plan(toy, frames)
         assert [t.name for t in plan.targets] == ["potential"]

@@ -184,6 +184,9 @@ class TestTrivialGivenTheSpecies:
         assert not constant_within_species(values, frames)
         assert constant_within_species([v.clip(-1, 1) for v in values], frames)
 
+    def test_nothing_everywhere_is(self):
+        assert constant_within_species([np.zeros(8)], [salt()])
+
     def test_last_digits_of_a_large_number_are_no_variation(self):
         frames = [salt(0), salt(1)]
         values = [1e8 + 1e-7 * np.arange(8), np.full(8, 1e8)]
@@ -212,6 +215,12 @@ class TestUserTargets:
         assert "height" in [info.name for info in target_names()]
         with pytest.raises(TargetError, match="did you mean 'height'"):
             get_target("heigt")
+
+    def test_one_without_a_docstring_says_where_it_is_from(self):
+        register_target("plain", unit="")(lambda frame, cutoff: frame.numbers)
+        target = get_target("plain")
+        assert target.description == "registered by the user"
+        assert target.values(salt())[0].dtype == np.float64
 
     def test_the_cutoff_reaches_it(self):
         @register_target("reach", unit="Å", l=1, needs_cutoff=True)

@@ -61,7 +61,7 @@ def register_target(
         TargetError: a name or an l that can't be used.
     """
     key = name.strip().lower()
-    if not key or "@" in key or _is_builtin(key):
+    if not key or "@" in key or builtin_target(key) is not None:
         raise TargetError(f"{name!r} can't name a new target: it is empty, built in or holds an @")
     if l not in (0, 1):
         raise TargetError(f"the target {name} has l = {l}; it must be 0 (numbers) or 1 (vectors)")
@@ -72,10 +72,6 @@ def register_target(
         return function
 
     return register
-
-
-def _is_builtin(key: str) -> bool:
-    return key.startswith("array:") or builtin_target(key) is not None
 
 
 def _suggestion(name: str) -> str:
