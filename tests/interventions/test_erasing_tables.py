@@ -257,7 +257,12 @@ def test_vectors_have_no_species_means_and_are_decoded_by_r2(model, frames):
 
 
 def test_later_layers_are_decoded_too_and_said_not_to_be_erased(model, frames):
-    found = erase(model, frames, layers=0, part="whole", random_weights=False, settings=SETTINGS)
+    told = []
+    found = erase(
+        model, frames, layers=0, target="potential:shell-1", part="whole", random_weights=False,
+        settings=SETTINGS, progress=lambda *call: told.append(call),
+    )  # fmt: skip
+    assert [call[1:] for call in told] == [(k + 1, 20) for k in range(20)]
     rows = found.decoding
     assert list(zip(rows["layer"], rows["erased"], strict=True)) == [(0, True), (1, False)]
 
@@ -314,6 +319,12 @@ class TestAPlan:
         with pytest.raises(mpprobe.MPProbeError, match="does not know K"):
             make_erasing(model, [atoms], layers=1)
 
+    def test_structures_without_a_pair_of_neighbours(self, model, frames):
+        atoms = frames[0].atoms[:1]
+        atoms.pbc = False
+        with pytest.raises(mpprobe.MPProbeError, match="no two atoms are within"):
+            make_erasing(model, [atoms], layers=1)
+
 
 class TestLinearR2:
     def test_it_is_that_of_least_squares(self):
@@ -338,8 +349,3 @@ class TestLinearR2:
         y = np.stack([x[:, 0], np.ones(40)], axis=1)
         twice = np.hstack([x, x[:, :1] * (1 + 1e-14)])
         assert linear_r2(twice[:, :, None], y) == pytest.approx(1)
-
-
-def test_what_is_left_out_is_the_potential_within_species(model, frames):
-    plan = make_erasing(model, frames, layers=1)
-    assert (plan.target.name, plan.part) == ("potential", "within")

@@ -226,3 +226,15 @@ def test_another_species(toy, frames):
     message = "^structure@0: atom 0 is Cl, and in toy@0 it is Na; patch atoms of one species$"
     with pytest.raises(InterventionError, match=message):
         patch(toy, frames[0], other, layer=1, atoms=[0])
+
+
+@pytest.mark.parametrize("which", ["source", "into", "structures"])
+def test_structures_that_the_model_can_not_take(toy, frames, which):
+    unknown, lone = frames[0].atoms.copy(), frames[0].atoms[:1]
+    unknown.symbols[3] = "K"
+    lone.pbc = False
+    for atoms, said in ((unknown, "does not know K"), (lone, "no two atoms are within")):
+        given = {"source": frames[0], "into": frames[2], "structures": frames[2:]}
+        given[which] = [atoms] if which == "structures" else atoms
+        with pytest.raises(mpprobe.MPProbeError, match=said):
+            patch(toy, **given, layer=1, atoms=[0], target="potential")

@@ -335,3 +335,9 @@ class TestAPlan:
         atoms.symbols[3] = "K"
         with pytest.raises(mpprobe.MPProbeError, match="does not know K"):
             make_steering(model, [atoms], layer=1)
+
+    def test_structures_without_a_pair_of_neighbours(self, model, frames):
+        atoms = frames[0].atoms[:1]
+        atoms.pbc = False
+        with pytest.raises(mpprobe.MPProbeError, match="no two atoms are within"):
+            make_steering(model, [atoms], layer=1)

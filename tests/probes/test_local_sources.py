@@ -18,9 +18,14 @@ from mpprobe.probes.sources import local_sources
 
 @pytest.fixture
 def frames(monkeypatch):
-    """Six structures of eight atoms, of which three, two and one are described at a time."""
+    """Six structures of eight atoms, of which three, two and one are described at a time.
+
+    Potassium is only in the last.
+    """
     monkeypatch.setattr("mpprobe.probes.baselines.BATCH_ATOMS", 20)
-    return rattled(6)
+    frames = rattled(6)
+    frames[5].atoms.symbols[frames[5].numbers == 11] = "K"
+    return frames
 
 
 def test_a_batch_is_of_about_as_many_atoms(frames):

@@ -169,7 +169,8 @@ def test_a_target_decided_by_the_species_has_no_score_within():
     assert np.isnan(scores.r2_within.value)
     assert np.isnan(scores.r2_within.interval()).all()
     assert np.isfinite(scores.r2.value)
-    assert np.isnan(Scorer.from_frames(frames).score(np.full_like(p, 0.1), p).r2.value)
+    for value in (0.0, 0.1):
+        assert np.isnan(Scorer.from_frames(frames).score(np.full_like(p, value), p).r2.value)
 
 
 def test_half_of_the_resamples_are_enough_for_an_interval():

@@ -122,6 +122,7 @@ def test_a_seed_decides_the_split(name):
     first, again, *others = (make_split(name, frames, seed=s) for s in (0, 0, 1, 2, 3))
     np.testing.assert_array_equal(first.cells, again.cells)
     np.testing.assert_array_equal(first.test, again.test)
+    np.testing.assert_array_equal(first.test, make_split(name, frames).test)
     assert first.folds == again.folds
     assert any((first.test != other.test).any() for other in others)
 

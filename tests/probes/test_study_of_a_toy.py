@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from mpprobe.probes.crossfit import apply_maps, cross_predict, random_direction_
 from mpprobe.probes.maps import principal_components
 from mpprobe.probes.scores import Estimate
 from mpprobe.provenance import structures_sha256, versions
+from mpprobe.targets import Target
 
 SETTINGS = Settings(n_folds=3, n_resamples=40, seed=7, in_domain=("bulk",))
 TARGETS, SPLITS = ["potential", "charge:formal", "field"], ["structure", "domain"]
@@ -370,6 +371,25 @@ class TestAPlan:
         atoms.positions[1] = atoms.positions[0]
         with pytest.raises(mpprobe.MPProbeError, match="structure@0: "):
             make_plan(toy, atoms)
+
+    def test_structures_that_the_model_can_not_take_are_refused(self, toy, frames):
+        unknown, lone = frames[1].atoms.copy(), frames[1].atoms[:1]
+        unknown.symbols[3] = "K"
+        lone.pbc = False
+        for atoms, said in ((unknown, "does not know K"), (lone, "no two atoms are within")):
+            with pytest.raises(mpprobe.MPProbeError, match=said):
+                make_plan(toy, [*frames, atoms])
+
+    def test_what_a_target_does_not_resolve_is_trivial(self, toy, frames):
+        rng = np.random.default_rng(0)
+
+        def noisy(frame, cutoff):
+            return np.sign(14 - frame.numbers) + 1e-4 * rng.normal(size=len(frame))
+
+        plan = make_plan(toy, frames, layers=1, settings=SETTINGS)
+        for resolution, trivial in ((1e-2, ("noisy",)), (1e-5, ())):
+            target = Target("noisy", "e", 0, noisy, "", resolution=resolution)
+            assert replace(plan, targets=(target,)).run().trivial == trivial
 
     def test_a_flat_target_is_refused_when_it_is_computed(self, toy, frames):
         message = (

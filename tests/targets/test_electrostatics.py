@@ -154,6 +154,16 @@ def test_a_supercell_changes_nothing(quantity, kind, repeat):
     np.testing.assert_allclose(large, np.concatenate([small] * copies), atol=1e-7)
 
 
+def test_the_cell_of_a_slab_is_compact_and_as_large():
+    atoms, _ = rock_salt(rattle=0.2)
+    atoms.pbc = (True, True, False)
+    for other in (atoms, skewed(atoms)):
+        own = box_of(frame(other))
+        np.testing.assert_allclose(own.cell[:2] @ own.cell[2], 0, atol=1e-9)
+        np.testing.assert_allclose(np.linalg.norm(own.cell[:2], axis=1), 5.64)
+        assert own.cell[2, 2] > np.ptp(own.positions[:, 2]) + 6
+
+
 @pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 2, 2), (1, 1, 4)])
 def test_the_two_sums_are_about_equally_long(repeat):
     box = box_of(frame(rock_salt(repeat)[0]))
