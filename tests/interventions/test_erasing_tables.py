@@ -298,6 +298,13 @@ class TestAPlan:
         expected = make_split("structure", frames, n_folds=5, seed=0)
         np.testing.assert_array_equal(plan.split.test, expected.test)
 
+    def test_an_array_of_vectors_is_known_by_its_shape(self, model, frames):
+        atoms = [frame.atoms.copy() for frame in frames]
+        for image in atoms:
+            image.arrays["arrow"] = image.positions - image.positions.mean(axis=0)
+        plan = make_erasing(model, atoms, target="array:arrow", part="whole")
+        assert (plan.target.l, plan.layers) == (1, (1,))
+
     def test_folds_and_seed_are_those_of_the_settings(self, model, frames):
         plan = make_erasing(model, frames, layers=1, settings=SETTINGS)
         expected = make_split("structure", frames, n_folds=3, seed=5)

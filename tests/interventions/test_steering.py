@@ -306,6 +306,11 @@ class TestAPlan:
         assert (plan.settings, plan.random_weights) == (mpprobe.Settings(), True)
         assert plan.potential is model
 
+    def test_a_shell_ends_at_the_models_cutoff(self, model, frames):
+        plan = make_steering(model, frames, layer=1, target="potential:shell-1", part="whole")
+        expected = mpprobe.get_target("potential:shell-1").values(frames, model.cutoff)
+        np.testing.assert_array_equal(plan.concept[:, 0], np.concatenate(expected))
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

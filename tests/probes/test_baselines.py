@@ -121,6 +121,15 @@ def test_order_batches_and_company_do_not_matter(describe, make, monkeypatch):
 
 
 @pytest.mark.parametrize("describe", ALL)
+def test_neighbours_fade_out_at_the_cutoff(describe):
+    near, inside, outside = (
+        describe(as_frames(Atoms("NaCl", [[0, 0, 0], [x, 0, 0]])), CUTOFF)
+        for x in (CUTOFF / 2, CUTOFF - 0.01, CUTOFF + 0.01)
+    )
+    assert np.abs(inside - outside).max() < 0.01 * np.abs(near - outside).max()
+
+
+@pytest.mark.parametrize("describe", ALL)
 def test_open_directions_see_no_image(describe):
     """A slab equals the same slab in a box with much vacuum, periodic in every direction."""
     boxed = slab()

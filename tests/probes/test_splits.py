@@ -98,6 +98,9 @@ def test_domain_trains_in_domain_only_and_tests_the_rest_on_all_of_it():
         last = len(split.folds) - 1
         np.testing.assert_array_equal(split.training_rows(last), inside)
         np.testing.assert_array_equal(split.test == last, ~inside)
+        within = [frame for frame in frames if frame.domain in ("bulk", "strained")]
+        by_structure = make_split("structure", within, seed=seed)
+        np.testing.assert_array_equal(split.test[inside], by_structure.test)
         for k in range(last):
             train, test = split.training_rows(k), split.test == k
             assert inside[train].all()

@@ -32,6 +32,13 @@ def test_crystals(formula, lattice, charge, cubic):
     np.testing.assert_allclose(charges_of(crystal), expected, atol=5e-4)
 
 
+def test_hydrogen_of_water_is_positive():
+    charges = charges_of(Atoms("OH2", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]))
+    assert charges[0] < -0.3
+    assert charges[1] == pytest.approx(charges[2])
+    assert charges[1] == pytest.approx(-charges[0] / 2)
+
+
 @pytest.mark.parametrize("pbc", [True, (True, True, False), False])
 def test_they_are_neutral_and_depend_on_the_geometry(pbc):
     atoms = rattled()
