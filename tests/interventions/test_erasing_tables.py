@@ -302,7 +302,7 @@ class TestAPlan:
         atoms = [frame.atoms.copy() for frame in frames]
         for image in atoms:
             image.arrays["arrow"] = image.positions - image.positions.mean(axis=0)
-        plan = make_erasing(model, atoms, target="array:arrow", part="whole")
+        plan = make_erasing(model, atoms, layers="all", target="array:arrow", part="whole")
         assert (plan.target.l, plan.layers) == (1, (1,))
 
     def test_folds_and_seed_are_those_of_the_settings(self, model, frames):

@@ -209,6 +209,14 @@ def test_a_difference_can_be_subtracted_from():
     np.testing.assert_allclose(((one - other) - one).replicates, -other.replicates)
 
 
+def test_the_last_digits_of_large_values_are_no_variance():
+    frames, *_ = made()
+    scorer = Scorer.from_frames(frames)
+    y = 1e6 + 1e-5 * np.random.default_rng(0).normal(size=len(scorer.structure))
+    assert np.isnan(scorer.score(y, y).r2.value)
+    assert scorer.score(y - 1e6, y - 1e6).r2.value == 1
+
+
 def test_what_sums_over_all_atoms_round_away_is_no_variance_of_some():
     frames, *_ = made()
     scorer = Scorer.from_frames(frames)
