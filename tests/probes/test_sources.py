@@ -1,4 +1,4 @@
-"""Baselines of a study: described in batches, into files, and read back as one."""
+"""What is probed: blocks of a layer, and baselines that are described in batches, into files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from interventions.toy import rattled
+from mpprobe.models.potential import Layer
 from mpprobe.probes.baselines import (
     batches,
     neighbour_vectors,
@@ -13,7 +14,7 @@ from mpprobe.probes.baselines import (
     random_projection,
     soap,
 )
-from mpprobe.probes.sources import local_sources
+from mpprobe.probes.sources import local_sources, probed_blocks, probed_columns
 
 
 @pytest.fixture
@@ -26,6 +27,22 @@ def frames(monkeypatch):
     frames = rattled(6)
     frames[5].atoms.symbols[frames[5].numbers == 11] = "K"
     return frames
+
+
+@pytest.mark.parametrize(
+    ("irreps", "l", "blocks", "columns"),
+    [
+        ("2x0e+1x0o", 0, ["2x0e"], [[0], [1]]),
+        ("1x0o", 0, [], np.empty((0, 1))),
+        ("1x1e+1x1o", 1, ["1x1o"], [[3, 4, 5]]),
+        ("1x0e+2x1e", 1, ["2x1e"], [[1, 2, 3], [4, 5, 6]]),  # as SevenNet labels its vectors
+        ("3x0e", 1, [], np.empty((0, 3))),
+    ],
+)
+def test_true_scalars_and_vectors_are_probed(irreps, l, blocks, columns):
+    layer = Layer(1, irreps, 5.0)
+    assert [str(block) for block in probed_blocks(layer, l)] == blocks
+    np.testing.assert_array_equal(probed_columns(layer, l), columns)
 
 
 def test_a_batch_is_of_about_as_many_atoms(frames):
