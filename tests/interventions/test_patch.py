@@ -82,6 +82,13 @@ def test_what_an_erasure_leaves_is_left(toy, frames):
     np.testing.assert_allclose(own - erasure(own), taken - erasure(taken), atol=1e-10)
 
 
+def test_features_keep_their_precision():
+    features = torch.zeros(3, 2, dtype=torch.float32)
+    patched = Patch(np.array([1]), np.array([[1.0, 2.0]]))(features)
+    assert patched.dtype == torch.float32
+    assert patched.tolist() == [[0, 0], [1, 2], [0, 0]]
+
+
 def test_a_structure_patched_with_itself_stays(sevenn_0, frames):
     found = patch(sevenn_0, frames[0], frames[0], layer=3, atoms=range(8))
     (row,) = found.summary.to_dict("records")

@@ -98,3 +98,11 @@ def test_targets_take_the_cutoff_of_the_model():
     assert np.abs(near - far).max() > 0.1
     with pytest.raises(TargetError, match="needs the model's cutoff"):
         target.values([frame])
+
+
+def test_a_cutoff_must_be_wider_than_the_edges():
+    frame = Frame.from_atoms(bulk("NaCl", "rocksalt", 5.64), "test@0")
+    message = r"^shells of the potential need a cutoff above 1 Å, got 1\.0; "
+    with pytest.raises(TargetError, match=message):
+        shell_potential(frame, np.array([1.0, -1.0]), 1, 1.0)
+    assert np.isfinite(shell_potential(frame, np.array([1.0, -1.0]), 1, 1.1)).all()

@@ -186,6 +186,14 @@ class TestTrivialGivenTheSpecies:
 
     def test_nothing_everywhere_is(self):
         assert constant_within_species([np.zeros(8)], [salt()])
+        lone = Frame.from_atoms(salt().atoms[:1], "salt.xyz@0")
+        assert constant_within_species([np.ones(1)], [lone])
+
+    def test_a_vector_that_is_the_same_everywhere_is(self):
+        values = np.tile([1.0, 2.0, 3.0], (8, 1))
+        assert constant_within_species([values], [salt()])
+        values[2, 1] += 1e-3
+        assert not constant_within_species([values], [salt()])
 
     def test_last_digits_of_a_large_number_are_no_variation(self):
         frames = [salt(0), salt(1)]
