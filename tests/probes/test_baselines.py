@@ -120,6 +120,17 @@ def test_order_batches_and_company_do_not_matter(describe, make, monkeypatch):
     np.testing.assert_allclose(describe(frames, CUTOFF), whole, atol=1e-9)
 
 
+def test_the_density_of_all_neighbours_goes_with_an_atoms_own_species():
+    frames = as_frames(cluster())
+    numbers = frames[0].numbers
+    n_species = len(np.unique(numbers))
+    density = radial_densities(frames, CUTOFF)[:, :-n_species].reshape(6, 2, n_species, -1)
+    own = numbers[:, None] == np.unique(numbers)
+    whole = density[:, 0].sum(axis=1)
+    assert (np.abs(density[:, 0]).max(axis=2) > 0.01).sum() > 6  # of other species too
+    np.testing.assert_allclose(density[:, 1], own[..., None] * whole[:, None], atol=1e-12)
+
+
 @pytest.mark.parametrize("describe", ALL)
 def test_neighbours_fade_out_at_the_cutoff(describe):
     near, inside, outside = (

@@ -215,6 +215,7 @@ def test_the_last_digits_of_large_values_are_no_variance():
     y = 1e-5 * np.random.default_rng(0).normal(size=len(scorer.structure))
     for large in (1e6, -1e6):
         assert np.isnan(scorer.score(y + large, y + large).r2.value)
+        assert scorer.score(1e4 * y + large, 1e4 * y + large).r2.value == 1
     assert scorer.score(y, y).r2.value == 1
 
 
