@@ -262,7 +262,8 @@ def test_later_layers_are_decoded_too_and_said_not_to_be_erased(model, frames):
         model, frames, layers=0, target="potential:shell-1", part="whole", random_weights=False,
         settings=SETTINGS, progress=lambda *call: told.append(call),
     )  # fmt: skip
-    assert [call[1:] for call in told] == [(k + 1, 20) for k in range(20)]
+    what = "random subspaces for potential:shell-1 in toy"
+    assert told == [(what, k + 1, 20) for k in range(20)]
     rows = found.decoding
     assert list(zip(rows["layer"], rows["erased"], strict=True)) == [(0, True), (1, False)]
 
@@ -297,6 +298,12 @@ class TestAPlan:
         assert plan.random_weights is True
         expected = make_split("structure", frames, n_folds=5, seed=0)
         np.testing.assert_array_equal(plan.split.test, expected.test)
+        assert make_erasing(model, frames, layers="all").layers == (1,)
+        assert make_erasing(model, frames, layers="all", part="whole").layers == (0, 1)
+
+    def test_the_same_is_left_out_of_a_run(self, model, frames):
+        record = erase(model, frames, layers=1, random_weights=False, settings=SETTINGS).provenance
+        assert (record["target"], record["part"]) == ("potential", "within")
 
     def test_an_array_of_vectors_is_known_by_its_shape(self, model, frames):
         atoms = [frame.atoms.copy() for frame in frames]

@@ -23,6 +23,7 @@ from mpprobe.interventions import (
     steer,
 )
 from mpprobe.interventions.steering import PROBE, RANDOM
+from mpprobe.probes.ridge import RidgeProbe
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 SETTINGS = mpprobe.Settings(n_resamples=200, in_domain=("bulk",))
@@ -100,6 +101,25 @@ def block(request, toy, frames):
 
 
 class TestDirections:
+    def test_the_penalty_is_chosen_by_groups_held_out(self, frames, block):
+        columns, x, _ = block
+        scalar = x.shape[2] == 1
+        rng = np.random.default_rng(0)
+        concept = x[:, 0] + 0.3 * rng.normal(size=x[:, 0].shape)
+        concept = concept if scalar else concept[..., None]
+        group = np.arange(8).repeat([len(f) for f in frames])
+        found = {}
+        for name, given, cells in (
+            ("groups", group, group % 5),
+            ("no groups", None, np.arange(len(x)) % 5),
+            ("one group", 0 * group + 3, np.arange(len(x)) % 5),
+        ):
+            probe = RidgeProbe(intercept=scalar)
+            probe.partial_fit(x[:, :, 0] if scalar else x, concept, cells)
+            found[name] = fit_direction(1, columns, x, concept, given).probe
+            np.testing.assert_allclose(found[name], probe.solve().coef[:, 0])
+        assert not np.allclose(found["groups"], found["no groups"])
+
     def test_a_step_moves_what_is_read_by_one(self, block):
         columns, _, direction = block
         assert direction.probe @ direction.step == pytest.approx(1)

@@ -158,6 +158,7 @@ def test_vectors_are_scored_by_their_lengths_and_do_not_depend_on_direction():
     assert scores.r2.value == pytest.approx(1 - ((y - p) ** 2).sum() / (y**2).sum())
     assert scores.mae.value == pytest.approx(np.linalg.norm(y - p, axis=1).mean())
     assert np.isnan(scores.r2_within.value)
+    assert scorer.score(1e-8 * y, 1e-8 * p).r2.value == pytest.approx(scores.r2.value)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turned = scorer.score(y @ turn.T, p @ turn.T)
     assert turned.r2.interval() == pytest.approx(scores.r2.interval())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from interventions.toy import rattled
+from mpprobe.activations import Activations, LayerFeatures, Rows
 from mpprobe.models.potential import Layer
 from mpprobe.probes.baselines import (
     batches,
@@ -14,7 +15,12 @@ from mpprobe.probes.baselines import (
     random_projection,
     soap,
 )
-from mpprobe.probes.sources import local_sources, probed_blocks, probed_columns
+from mpprobe.probes.sources import (
+    layer_sources,
+    local_sources,
+    probed_blocks,
+    probed_columns,
+)
 
 
 @pytest.fixture
@@ -43,6 +49,15 @@ def test_true_scalars_and_vectors_are_probed(irreps, l, blocks, columns):
     layer = Layer(1, irreps, 5.0)
     assert [str(block) for block in probed_blocks(layer, l)] == blocks
     np.testing.assert_array_equal(probed_columns(layer, l), columns)
+
+
+def test_the_blocks_of_a_layer_are_probed_together():
+    layer = Layer(1, "3x0e+2x1o+2x0e", 5.0)
+    values = np.random.default_rng(0).normal(size=(8, layer.dim))
+    acts = Activations(Rows.of(rattled(1)), {1: LayerFeatures(layer, values)})
+    (source,) = layer_sources(acts, "model", 0)
+    assert (source.kind, source.layer, source.block, source.width) == ("model", 1, "3x0e+2x0e", 5)
+    np.testing.assert_array_equal(source.values[:], values[:, [0, 1, 2, 9, 10]])
 
 
 def test_a_batch_is_of_about_as_many_atoms(frames):

@@ -390,9 +390,10 @@ class TestAPlan:
         for resolution, trivial in ((1e-2, ("noisy",)), (1e-5, ())):
             target = Target("noisy", "e", 0, noisy, "", resolution=resolution)
             assert replace(plan, targets=(target,)).run().trivial == trivial
-        flat = Target("noisy", "e", 0, noisy, "", resolution=10)
-        with pytest.raises(ProbeError, match="is the same for every atom"):
-            replace(plan, targets=(flat,)).run()
+        for function, resolution in ((noisy, 10), (lambda *given: 1e10 + noisy(*given), 0.0)):
+            flat = Target("flat", "e", 0, function, "", resolution=resolution)
+            with pytest.raises(ProbeError, match="is the same for every atom"):
+                replace(plan, targets=(flat,)).run()
 
     def test_a_flat_target_is_refused_when_it_is_computed(self, toy, frames):
         message = (
