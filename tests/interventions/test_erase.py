@@ -54,6 +54,13 @@ def vectors(toy, features):
     return columns, block_rows(features, columns)
 
 
+def unknown_to(x):
+    """A target (n, 1) that no scalar feature is correlated with."""
+    noise = np.random.default_rng(0).normal(size=(len(x), 1))
+    full = np.column_stack([np.ones(len(x)), x[:, :, 0]])
+    return noise - full @ np.linalg.lstsq(full, noise, rcond=None)[0]
+
+
 def forces(potential, frames, edits=None):
     return Evaluator(potential, frames).run(edits).forces
 
@@ -108,6 +115,17 @@ class TestWhatIsLeft:
         own, other = (fit_erasure(1, columns, x, c) for c in (concept, concept * [1, unit]))
         assert own.rank == other.rank == 2
         np.testing.assert_allclose(other.left @ other.right, own.left @ own.right, atol=1e-8)
+        scaled = fit_erasure(1, columns, x, unit * concept)
+        np.testing.assert_allclose(scaled.left @ scaled.right, own.left @ own.right, atol=1e-8)
+
+    def test_what_is_hardly_correlated_is_erased_too(self, scalars):
+        columns, x = scalars
+        noise = unknown_to(x)
+        noise /= noise.std()
+        some = (x[:, :1, 0] - x[:, :1, 0].mean()) / x[:, 0].std()
+        assert fit_erasure(1, columns, x, noise + 5e-3 * some).rank == 1
+        with pytest.raises(InterventionError, match="nothing to erase"):
+            fit_erasure(1, columns, x, noise + 5e-4 * some)
 
     def test_nor_does_it_for_what_is_read(self, frames, scalars):
         _, x = scalars
@@ -171,6 +189,9 @@ class TestWhatIsLeft:
         edited = erasure(torch.as_tensor(features)).numpy()
         np.testing.assert_allclose(edited[:, :SCALARS], erasure.apply(x)[:, :, 0], atol=1e-12)
         np.testing.assert_array_equal(edited[:, SCALARS:], features[:, SCALARS:])
+        single = erasure(torch.as_tensor(features, dtype=torch.float32))
+        assert single.dtype == torch.float32
+        np.testing.assert_allclose(single.numpy(), edited, atol=1e-4)
 
 
 def test_whitening_is_of_the_covariance_of_the_channels(scalars, vectors):
@@ -228,11 +249,8 @@ class TestRefusals:
 
     def test_a_target_no_feature_knows(self, scalars):
         columns, x = scalars
-        noise = np.random.default_rng(0).normal(size=(len(x), 1))
-        full = np.column_stack([np.ones(len(x)), x[:, :, 0]])
-        noise -= full @ np.linalg.lstsq(full, noise, rcond=None)[0]
         with pytest.raises(InterventionError, match="nothing to erase"):
-            fit_erasure(1, columns, x, noise)
+            fit_erasure(1, columns, x, unknown_to(x))
 
     def test_a_layer_without_vectors(self, toy):
         with pytest.raises(InterventionError, match="layer 0 has no l = 1 features"):

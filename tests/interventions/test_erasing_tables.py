@@ -302,8 +302,12 @@ class TestAPlan:
         assert make_erasing(model, frames, layers="all", part="whole").layers == (0, 1)
 
     def test_the_same_is_left_out_of_a_run(self, model, frames):
-        record = erase(model, frames, layers=1, random_weights=False, settings=SETTINGS).provenance
+        journal = Noted()
+        found = erase(model, frames, layers=1, random_weights=False, settings=SETTINGS,
+                      journal=journal)  # fmt: skip
+        record = found.provenance
         assert (record["target"], record["part"]) == ("potential", "within")
+        assert len(journal.asked) == 20
 
     def test_an_array_of_vectors_is_known_by_its_shape(self, model, frames):
         atoms = [frame.atoms.copy() for frame in frames]

@@ -162,6 +162,9 @@ def test_the_cell_of_a_slab_is_compact_and_as_large():
         np.testing.assert_allclose(own.cell[:2] @ own.cell[2], 0, atol=1e-9)
         np.testing.assert_allclose(np.linalg.norm(own.cell[:2], axis=1), 5.64)
         assert own.cell[2, 2] > np.ptp(own.positions[:, 2]) + 6
+        inside = own.positions @ np.linalg.inv(own.cell)
+        assert (inside >= 0).all()
+        assert (inside < 1).all()
 
 
 @pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 2, 2), (1, 1, 4)])

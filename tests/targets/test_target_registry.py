@@ -194,6 +194,17 @@ class TestTrivialGivenTheSpecies:
         assert constant_within_species([values], [salt()])
         values[2, 1] += 1e-3
         assert not constant_within_species([values], [salt()])
+        values[:, 2] = 1e5  # whose millionth is larger than that
+        assert not constant_within_species([values], [salt()])
+
+    def test_rounding_of_electrostatic_sums_is_no_variation(self):
+        crystal = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+        crystal.set_array("charge_formal", np.where(crystal.numbers == 11, 1, -1))
+        frames = [Frame.from_atoms(crystal, "salt.xyz@0")]
+        target = get_target("field")
+        values = target.values(frames)
+        assert constant_within_species(values, frames, target.resolution)
+        assert not constant_within_species(values, frames)
 
     def test_last_digits_of_a_large_number_are_no_variation(self):
         frames = [salt(0), salt(1)]
