@@ -206,6 +206,13 @@ def test_whitening_is_of_the_covariance_of_the_channels(scalars, vectors):
                                    rtol=1e-6)  # fmt: skip
 
 
+def test_whitening_has_no_unit(scalars):
+    _, x = scalars
+    own = Whitening.of(x)
+    for unit in (1e-8, 1e8):
+        np.testing.assert_allclose(Whitening.of(unit * x).variances, unit**2 * own.variances)
+
+
 class TestRandomSubspaces:
     @pytest.mark.parametrize("order", [0, 1])
     def test_they_take_away_as_much(self, scalars, vectors, frames, order):
@@ -244,8 +251,9 @@ class TestRandomSubspaces:
 class TestRefusals:
     def test_a_target_that_does_not_vary(self, scalars):
         columns, x = scalars
-        with pytest.raises(InterventionError, match="doesn't vary"):
-            fit_erasure(1, columns, x, np.ones((len(x), 1)))
+        for value in (0.0, 1.0):
+            with pytest.raises(InterventionError, match="doesn't vary"):
+                fit_erasure(1, columns, x, np.full((len(x), 1), value))
 
     def test_a_target_no_feature_knows(self, scalars):
         columns, x = scalars

@@ -24,7 +24,7 @@ from mpprobe.interventions import (
     steer,
 )
 from mpprobe.interventions.concepts import concept_of
-from mpprobe.interventions.steering import BIN, _analytic
+from mpprobe.interventions.steering import BIN, _analytic, _follows_coulomb
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.targets import charges_of
 
@@ -260,6 +260,13 @@ class TestOtherTargets:
         assert found.atoms["analytic"].isna().all()
         assert set(found.summary["measure"]) == {"change", "linearity"}
         assert set(found.doses["coulomb_slope"].notna()) == {True}
+
+    def test_the_potential_of_any_charges_moves_forces_as_charges_do(self, frames):
+        follows = {
+            name: _follows_coulomb(mpprobe.get_target(name))
+            for name in ("potential", "potential@eeq", "charge:formal", "potential:shell-1")
+        }
+        assert [name for name, does in follows.items() if does] == ["potential", "potential@eeq"]
 
     def test_unknown_charges_have_no_analytic_slope(self, model):
         bare = []

@@ -188,6 +188,7 @@ def test_few_structures_give_a_score_without_an_interval():
     scores = scorer.score(y, p, scorer.group < 4)
     assert np.isfinite(scores.r2.value)
     assert np.isnan(scores.r2.interval()).all()
+    assert np.isfinite(scorer.score(y, p, scorer.group < 5).r2.interval()).all()
     # They can be subtracted from those of more structures.
     assert (scores.r2 - scorer.score(y, p).r2).replicates.shape == scores.r2.replicates.shape
 

@@ -98,6 +98,7 @@ def test_domain_trains_in_domain_only_and_tests_the_rest_on_all_of_it():
         last = len(split.folds) - 1
         np.testing.assert_array_equal(split.training_rows(last), inside)
         np.testing.assert_array_equal(split.test == last, ~inside)
+        assert (split.cells[~inside] == -1).all()
         within = [frame for frame in frames if frame.domain in ("bulk", "strained")]
         by_structure = make_split("structure", within, seed=seed)
         np.testing.assert_array_equal(split.test[inside], by_structure.test)
@@ -144,6 +145,7 @@ def test_folds_are_balanced_by_atoms_and_not_by_structures():
     for seed in SEEDS:
         split = make_split("structure", frames, n_folds=2, seed=seed)
         assert np.bincount(split.test).tolist() == [96, 96]
+        assert np.bincount(split.cells).tolist() == [32] * 6
 
 
 def test_fewer_folds_where_there_are_fewer_compounds():

@@ -390,7 +390,11 @@ class TestAPlan:
         for resolution, trivial in ((1e-2, ("noisy",)), (1e-5, ())):
             target = Target("noisy", "e", 0, noisy, "", resolution=resolution)
             assert replace(plan, targets=(target,)).run().trivial == trivial
-        for function, resolution in ((noisy, 10), (lambda *given: 1e10 + noisy(*given), 0.0)):
+        for function, resolution in (
+            (noisy, 10),
+            (lambda *given: 1e10 + noisy(*given), 0.0),
+            (lambda *given: 0.0 * noisy(*given), 0.0),
+        ):
             flat = Target("flat", "e", 0, function, "", resolution=resolution)
             with pytest.raises(ProbeError, match="is the same for every atom"):
                 replace(plan, targets=(flat,)).run()
