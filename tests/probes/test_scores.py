@@ -178,7 +178,7 @@ def test_half_of_the_resamples_are_enough_for_an_interval():
     bootstrap = Scorer.from_frames(made()[0], n_resamples=4).bootstrap
     half = Estimate(0.5, np.array([0.4, np.nan, 0.6, np.nan]), bootstrap)
     assert half.interval(level=1) == (0.4, 0.6)
-    fewer = Estimate(0.5, np.array([0.4, np.nan, np.nan, np.nan]), bootstrap)
+    fewer = Estimate(0.5, np.array([0.4, np.nan, 0.6, np.nan, np.nan]), bootstrap)
     assert np.isnan(fewer.interval()).all()
 
 

@@ -39,6 +39,16 @@ def test_hydrogen_of_water_is_positive():
     assert charges[1] == pytest.approx(-charges[0] / 2)
 
 
+def test_the_last_element_with_parameters():
+    def fluoride(number):
+        return charges_of(Atoms(numbers=[number, 9], positions=[[0, 0, 0], [0, 0, 2.0]]))
+
+    assert fluoride(103)[0] > 0
+    message = "^test@0: no eeq charges for the element of atomic number 104, only for 1 to 103; "
+    with pytest.raises(TargetError, match=message):
+        fluoride(104)
+
+
 @pytest.mark.parametrize("pbc", [True, (True, True, False), False])
 def test_they_are_neutral_and_depend_on_the_geometry(pbc):
     atoms = rattled()
