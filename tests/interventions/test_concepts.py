@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,8 @@ def test_nor_of_what_the_target_does_not_resolve(frames):
     assert (within_species(numbers + noise, frames, resolution=1e-3) == 0).all()
     assert (within_species(numbers + noise, frames, resolution=1e-5) != 0).all()
     assert (within_species(numbers + noise, frames) != 0).all()
+    coarse = replace(mpprobe.get_target("potential"), resolution=100.0)
+    assert (concept_of(coarse, frames, 5.0) == 0).all()
 
 
 def test_a_column_for_each_species(frames):

@@ -185,6 +185,13 @@ class TestTables:
         assert (record["target"], record["part"], record["draws"]) == (None, None, 0)
         assert record["settings"] == asdict(mpprobe.Settings())
 
+    def test_images_of_a_crystal_are(self, toy, frames):
+        atoms = frames[2].atoms * (3, 1, 1)
+        found = patch(toy, atoms, atoms, layer=1, atoms=[0])
+        near = atoms.get_all_distances(mic=True)[0]
+        np.testing.assert_allclose(found.atoms["distance"], near)
+        assert not np.allclose(near, atoms.get_all_distances()[0])
+
     def test_images_of_a_cluster_are_not_near(self, toy, frames):
         atoms = frames[2].atoms.copy()
         atoms.pbc = False
