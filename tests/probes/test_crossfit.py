@@ -67,6 +67,17 @@ def test_agrees_with_scikit_learn_on_the_same_folds(frames, planted, name):
             np.testing.assert_allclose(fit.predictions[test, t], expected, rtol=1e-8, atol=1e-8)
 
 
+def test_penalties_are_chosen_by_the_inner_folds_of_the_split(frames, planted):
+    """Where elements are held out, those are other than each cell in turn."""
+    X, Y = planted
+    split = make_split("element", frames)
+    fit = cross_predict(X, Y + 3 * np.random.default_rng(0).normal(size=Y.shape), split)
+    own = [fit.probe.solve(fold.train, None, fold.inner).penalty for fold in split.folds]
+    other = [fit.probe.solve(fold.train).penalty for fold in split.folds]
+    np.testing.assert_array_equal(fit.penalties, own)
+    assert not np.array_equal(own, other)
+
+
 @pytest.mark.parametrize("name", ["structure", "compound", "domain"])
 def test_a_planted_signal_is_recovered(frames, planted, scorer, name):
     X, Y = planted

@@ -224,6 +224,7 @@ def test_blocks_and_units_are_those_of_features_and_targets(study):
 def test_a_layer_stands_against_every_control(study):
     scalar = {"random weights", "shuffled target", "random direction", "species mean"}
     local = {n + end for n in ("SOAP", "radial densities") for end in ("", ", same width")}
+    assert set(study.differences["model"]) == {"toy"}
     for (target, layer), rows in study.differences.groupby(["target", "layer"]):
         expected = scalar | local | ({"layer 0"} if layer else set())
         if target == "field":
