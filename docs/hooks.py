@@ -110,8 +110,7 @@ def commands() -> dict:
 def faults_table() -> str:
     """Every fault, how often it was tried, what was lost, and the tests, as last counted."""
     faults, record = _trust("faults"), _trust("record")
-    found = record.read(ROOT / "trust/faults.json") | record.read()
-    by_what = {outcome.what: outcome for outcome in found["faults"].outcomes}
+    by_what = {outcome.what: outcome for outcome in record.read()["faults"].outcomes}
     lines = ["| fault | tried | lost | tests |", "|---|---|---|---|"]
     for fault in faults.FAULTS:
         o = by_what[fault.what]

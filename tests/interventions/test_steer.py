@@ -120,6 +120,14 @@ class TestDirections:
             np.testing.assert_allclose(found[name], probe.solve().coef[:, 0])
         assert not np.allclose(found["groups"], found["no groups"])
 
+    def test_features_keep_their_precision(self, frames, toy, block):
+        _, _, direction = block
+        features = torch.as_tensor(Evaluator(toy, frames).features([1])[1])
+        edit = Steering(direction, gain=0.5)
+        single = edit(features.float())
+        assert single.dtype == torch.float32
+        np.testing.assert_allclose(single.numpy(), edit(features).numpy(), atol=1e-4)
+
     def test_a_step_moves_what_is_read_by_one(self, block):
         columns, _, direction = block
         assert direction.probe @ direction.step == pytest.approx(1)

@@ -24,6 +24,7 @@ from mpprobe.targets import (
     site_potential,
     target_names,
 )
+from mpprobe.targets.target import rounding
 
 IONIC = Path(__file__).parents[2] / "data" / "ionic" / "ionic.extxyz.gz"
 EVERY_IONIC_TARGET = (
@@ -196,6 +197,10 @@ class TestTrivialGivenTheSpecies:
         assert not constant_within_species([values], [salt()])
         values[:, 2] = 1e5  # whose millionth is larger than that
         assert not constant_within_species([values], [salt()])
+
+    def test_rounding_is_of_the_largest_value(self):
+        assert rounding(np.array([1.0, -2.0])) == 1e-9 * 2
+        assert rounding(np.array([1.0, -2.0]), 1e-3) == 1e-3
 
     def test_rounding_of_electrostatic_sums_is_no_variation(self):
         crystal = bulk("NaCl", "rocksalt", 5.64, cubic=True)
