@@ -10,7 +10,7 @@ import mpprobe
 from interventions.toy import PointCharges, rattled
 from mpprobe.activations.evaluate import Evaluator
 from mpprobe.interventions import MEASURES, Effects
-from mpprobe.interventions.effects import ALL, IN_DOMAIN, OUT_OF_DOMAIN
+from mpprobe.interventions.effects import ALL, IN_DOMAIN, OUT_OF_DOMAIN, p_value
 from mpprobe.targets.electrostatics import point_forces
 
 DOMAINS = ("bulk", "bulk", "surface", "surface", "wire", "bulk", "surface", "wire")
@@ -116,6 +116,25 @@ def test_few_groups_have_no_interval(runs, effects):
     found = effects.intervals(runs[1])
     for domain in ("bulk", "surface", "wire", OUT_OF_DOMAIN):
         assert np.isnan([*found[domain].values()]).all(), domain
+
+
+def test_p_counts_draws_at_least_as_large_and_the_value_itself():
+    assert p_value(2.0, np.array([1.0, 2.0, 3.0])) == 3 / 4
+    assert p_value(-2.0, np.array([-1.0, -2.0, -3.0])) == 3 / 4
+    assert p_value(0.0, np.array([0.0, 1e-300, -1e-300])) == 3 / 4
+    assert p_value(9.0, np.array([1.0, 2.0, 3.0])) == 1 / 4
+
+
+def test_what_rounding_tells_apart_is_as_large():
+    drawn = np.full(20, 0.8) * (1 - 1e-14 * np.arange(20))
+    assert p_value(0.8, drawn) == p_value(-0.8, -drawn) == 1
+
+
+def test_five_groups_have_one(frames):
+    five = frames[1:6]
+    before, after = (Evaluator(PointCharges(s), five).run() for s in (1.0, 1.3))
+    found = Effects(five, before, in_domain=["bulk"], n_resamples=60).intervals(after)
+    assert np.isfinite(found[ALL]["change"]).all()
 
 
 def test_one_kind_of_domain_is_not_set_against_another(frames, runs):

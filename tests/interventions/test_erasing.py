@@ -63,6 +63,11 @@ class TestWhatIsUsed:
             assert row["low"] > 0
             assert row["median"] < row["value"]
 
+    def test_what_was_there_before_is_no_measure_of_an_edit(self, used):
+        measures = set(used.summary["measure"])
+        assert "mae_before" not in measures
+        assert {"change", "mae_after", "mae_change"} <= measures
+
     def test_the_error_was_nothing_before(self, used):
         own = used.effects[(used.effects["edit"] == TARGET) & (used.effects["model"] == TRAINED)]
         np.testing.assert_allclose(own["mae_before"], 0, atol=1e-10)

@@ -215,6 +215,7 @@ def test_decoding_is_that_of_probes_before_and_after(one, found, frames):
             np.testing.assert_allclose(row[names].astype(float), expected, atol=1e-7)
 
 
+@pytest.mark.usefixtures("found")
 def test_random_subspaces_are_kept_by_name_and_counted(journal, calls):
     names = [
         f"potential | {m} | draw {k}" for m in ("trained", "random weights") for k in range(21)
@@ -352,6 +353,12 @@ class TestLinearR2:
         left = y - one @ np.linalg.lstsq(one, y, rcond=None)[0]
         expected = 1 - (left**2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
         assert linear_r2(x[:, :, None], y) == pytest.approx(expected.mean())
+
+    @pytest.mark.parametrize("unit", [1.0, 1e4])
+    def test_rounding_is_what_is_small_beside_the_features_before(self, unit):
+        x = unit * np.random.default_rng(0).normal(size=(30, 2, 1))
+        assert linear_r2(1e-7 * x, x[:, 0]) == pytest.approx(1)
+        assert linear_r2(1e-7 * x, x[:, 0], before=x) == 0
 
     def test_vectors_have_no_bias(self):
         rng = np.random.default_rng(0)

@@ -88,6 +88,20 @@ class Layered(Toy):
         return twin
 
 
+class Curved(Layered):
+    """E_i = e_i + e_i² of the energy e_i of the others: forces feel shifts, and doses not alike."""
+
+    def _site_energies(self, batch):
+        energies = super()._site_energies(batch)
+        return energies + energies**2
+
+    def randomised(self, seed: int = 0) -> Curved:
+        rng = np.random.default_rng(seed)
+        twin = Curved(rng.normal(size=SCALARS), rng.normal(size=VECTORS), width=3 + rng.random())
+        twin.provenance["random_weights_seed"] = str(seed)
+        return twin
+
+
 class DescribeCharges(torch.nn.Module):
     """The potential of the other ions, and what has nothing to do with it."""
 

@@ -156,6 +156,15 @@ def test_open_directions_see_no_image(describe):
     assert np.abs(images - describe(as_frames(slab()), CUTOFF)).max() > 1e-3
 
 
+def test_a_slab_may_lie_in_any_plane():
+    """Here in one that holds the vector (1, 1, 1)."""
+    axis = np.array([1.0, 1.0, 1.0]) / 3**0.5
+    side = np.array([1.0, -1.0, 0.0]) / 2**0.5
+    turn = np.stack([axis, side, np.cross(axis, side)], axis=1)
+    found = [radial_densities(as_frames(s), CUTOFF) for s in (slab(), turned(slab(), turn))]
+    np.testing.assert_allclose(found[1], found[0], atol=1e-9)
+
+
 @pytest.mark.parametrize("describe", ALL)
 def test_the_cell_of_a_cluster_does_not_matter(describe):
     boxed = cluster()

@@ -29,7 +29,8 @@ from mpprobe.provenance import structures_sha256, versions
 from mpprobe.targets import Target
 
 SETTINGS = Settings(n_folds=3, n_resamples=40, seed=7, in_domain=("bulk",))
-TARGETS, SPLITS = ["potential", "charge:formal", "field"], ["structure", "domain"]
+SHELL = "potential:shell-1"
+TARGETS, SPLITS = ["potential", SHELL, "charge:formal", "field"], ["structure", "domain"]
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 
 
@@ -180,7 +181,7 @@ def test_local_geometry_is_described_within_the_models_cutoff(
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("target", ["potential", "charge:formal"])
+@pytest.mark.parametrize("target", TARGETS[:3])
 def test_the_species_mean_is_scored_as_it_is(study, frames, scorer, target, split):
     y, cut = study.true[target], split_of(split, frames)
     numbers = np.concatenate([f.numbers for f in frames])
@@ -215,8 +216,8 @@ def test_blocks_and_units_are_those_of_features_and_targets(study):
     blocks = {(0, 0): "1x0e", (0, 1): f"{SCALARS}x0e", (1, 1): f"{VECTORS}x1o"}
     own = rows_of(study, features="model")
     found = set(zip(own["l"], own["layer"], own["block"], own["unit"], strict=True))
-    units = {"potential": "V", "charge:formal": "e", "field": "V/Å"}
-    scalar = {(0, t, blocks[0, t], units[n]) for t in (0, 1) for n in TARGETS[:2]}
+    units = {"potential": "V", SHELL: "V", "charge:formal": "e"}
+    scalar = {(0, t, blocks[0, t], units[n]) for t in (0, 1) for n in TARGETS[:3]}
     assert found == scalar | {(1, 1, blocks[1, 1], "V/Å")}
     assert set(study.scores["model"]) == {"toy"}
 
@@ -282,10 +283,11 @@ def test_progress_counts_up_to_all_there_is(study, calls):
     counts = {
         "target potential": (12, 12),
         "target charge:formal": (12, 12),
+        f"target {SHELL}": (12, 12),
         "target field": (12, 12),
         "node features of toy": (96, 96),
-        "probing potential, charge:formal by structure": (10, 20),
-        "probing potential, charge:formal by domain": (20, 20),
+        f"probing {', '.join(TARGETS[:3])} by structure": (10, 20),
+        f"probing {', '.join(TARGETS[:3])} by domain": (20, 20),
         "probing field by structure": (4, 8),
         "probing field by domain": (8, 8),
     }

@@ -36,6 +36,23 @@ SIGNED = ("coulomb_slope", "coulomb_correlation")
 #: Subsets of the structures besides their domains.
 IN_DOMAIN, OUT_OF_DOMAIN, ALL = "in domain", "out of domain", "all"
 
+# Of a value: what is nearer to it than this share of it is as large. Rounding is far less.
+_TIE = 1e-9
+
+
+def p_value(own: float, drawn: np.ndarray) -> float:
+    """How often a random control is at least as large, the value itself among them.
+
+    (1 + #{drawn ≥ own})/(1 + n), so that it is never zero. A draw that differs from ``own`` by
+    rounding counts as as large: which of the two is larger would be chance, as where a linear
+    readout gives every direction the same correlation.
+
+    Args:
+        own: of the edit, its absolute value where either sign is as far from nothing.
+        drawn: of the random ones, alike, (n,).
+    """
+    return float((1 + (drawn >= own - _TIE * abs(own)).sum()) / (1 + len(drawn)))
+
 
 class Effects:
     """Compares a potential's edited forces with its own, with a reference and with point charges.

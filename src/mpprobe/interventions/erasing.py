@@ -14,7 +14,7 @@ from mpprobe.activations.evaluate import Evaluation, Evaluator
 from mpprobe.activations.journal import Journal
 from mpprobe.errors import InterventionError
 from mpprobe.interventions.concepts import PARTS, concept_of, species_columns
-from mpprobe.interventions.effects import MEASURES, SIGNED, Effects
+from mpprobe.interventions.effects import MEASURES, SIGNED, Effects, p_value
 from mpprobe.interventions.erase import (
     Erasure,
     Whitening,
@@ -331,7 +331,7 @@ class _Work:
                     "model": name, "domain": row["domain"], "n_structures": row["n_structures"],
                     "measure": measure, "value": row[measure], "low": low, "high": high,
                     "median": np.median(values), "lowest": values.min(), "highest": values.max(),
-                    "p": (1 + (size(values) >= size(row[measure])).sum()) / (1 + len(values)),
+                    "p": p_value(size(row[measure]), size(values)),
                 })  # fmt: skip
 
     def _decode(

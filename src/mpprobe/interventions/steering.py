@@ -12,7 +12,7 @@ from ase import Atoms
 from mpprobe.activations.evaluate import Evaluation, Evaluator
 from mpprobe.errors import InterventionError, TargetError
 from mpprobe.interventions.concepts import PARTS, concept_of
-from mpprobe.interventions.effects import Effects
+from mpprobe.interventions.effects import Effects, p_value
 from mpprobe.interventions.erase import Whitening, block_columns, block_rows
 from mpprobe.interventions.erasing import MIN_DRAWS, Progress, check_draws, silent
 from mpprobe.interventions.steer import Direction, Steering, fit_direction, random_directions
@@ -309,7 +309,7 @@ class _Work:
                 drawn = np.array([other[measure][0] for other in others])
                 row |= {
                     "median": np.median(drawn), "lowest": drawn.min(), "highest": drawn.max(),
-                    "p": (1 + (np.abs(drawn) >= abs(own.value)).sum()) / (1 + len(drawn)),
+                    "p": p_value(abs(own.value), np.abs(drawn)),
                 }  # fmt: skip
             row["analytic"] = 1.0 if measure != "change" else np.nan
             self.rows["summary"].append(row)

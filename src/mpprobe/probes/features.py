@@ -153,7 +153,7 @@ def check_recipe(potential: Potential) -> Mapping[str, Any]:
     Raises:
         ProbeError: the potential wasn't made by it.
     """
-    recipe = getattr(potential, "recipe", None)
+    recipe = potential.recipe
     if recipe is None:
         raise ProbeError(
             f"{potential.name}: workers can load only what mpprobe.load gave; load the potential "

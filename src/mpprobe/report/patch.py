@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpprobe.interventions.effects import p_value
 from mpprobe.interventions.erasing import RANDOM
 from mpprobe.interventions.patch import EVERYTHING, SUBSPACE, Patched
 from mpprobe.report.files import records, write_result
@@ -78,7 +79,7 @@ def patch_readings(found: Patched) -> list[str]:
     ]
     if SUBSPACE in rows.index:
         own, drawn = rows.loc[SUBSPACE], rows.loc[RANDOM, "share"].to_numpy()
-        p = (1 + (np.abs(drawn) >= abs(own["share"])).sum()) / (1 + len(drawn))
+        p = p_value(abs(own["share"]), np.abs(drawn))
         than = "more than" if p <= 0.05 else "no more than"
         lines.append(
             f"the subspace of {found.provenance['target']}: {_text(own['share'])}, p = {p:.2g}: "
