@@ -80,8 +80,10 @@ def test_ends_of_the_grid_are_reported():
     rng = np.random.default_rng(0)
     X, cells = rng.normal(size=(300, 5)), np.arange(300) % 5
     Y = np.column_stack([X @ np.ones(5), rng.normal(size=300)])
-    solved = RidgeProbe().partial_fit(X, Y, cells).solve(penalty=GRID)
-    assert solved.grid_end.tolist() == [-1, 1]  # no noise: the least; nothing but noise: the most
+    probe = RidgeProbe().partial_fit(X, Y, cells)
+    # No noise: the least; nothing but noise: the most.
+    assert probe.solve(penalty=GRID).grid_end.tolist() == [-1, 1]
+    assert probe.solve(penalty=[1e-6, 10.0]).penalty.tolist() == [1e-6, 10]
     assert RidgeProbe().partial_fit(X, Y).solve(penalty=0.1).grid_end.tolist() == [0, 0]
 
 

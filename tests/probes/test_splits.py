@@ -156,9 +156,11 @@ def test_fewer_folds_where_there_are_fewer_compounds():
 
 @pytest.mark.parametrize(("n_folds", "n_cells"), [(2, 6), (3, 6), (4, 4), (5, 5)])
 def test_few_folds_are_cut_into_cells_to_choose_the_penalty_by(n_folds, n_cells):
-    split = make_split("structure", [frame("NaCl", i) for i in range(24)], n_folds=n_folds)
-    assert len(np.unique(split.cells)) == n_cells
-    assert {len(fold.inner) for fold in split.folds} == {n_cells - n_cells // n_folds}
+    frames = [frame("NaCl", i) for i in range(60)]
+    for seed in SEEDS:
+        split = make_split("structure", frames, n_folds=n_folds, seed=seed)
+        assert np.bincount(split.cells).tolist() == [120 // n_cells] * n_cells
+        assert {len(fold.inner) for fold in split.folds} == {n_cells - n_cells // n_folds}
 
 
 def test_one_compound_left_to_train_on_chooses_its_penalty_by_structures():
