@@ -118,16 +118,21 @@ def test_few_groups_have_no_interval(runs, effects):
         assert np.isnan([*found[domain].values()]).all(), domain
 
 
-def test_p_counts_draws_at_least_as_large_and_the_value_itself():
-    assert p_value(2.0, np.array([1.0, 2.0, 3.0])) == 3 / 4
-    assert p_value(-2.0, np.array([-1.0, -2.0, -3.0])) == 3 / 4
-    assert p_value(0.0, np.array([0.0, 1e-300, -1e-300])) == 3 / 4
-    assert p_value(9.0, np.array([1.0, 2.0, 3.0])) == 1 / 4
+@pytest.mark.parametrize("sign", [False, True])
+def test_p_counts_draws_at_least_as_large_and_the_value_itself(sign):
+    drawn = np.array([1.0, 2.0, 3.0])
+    assert p_value(2.0, drawn, either_sign=sign) == 3 / 4
+    assert p_value(-2.0, drawn, either_sign=sign) == (3 / 4 if sign else 1)
+    assert p_value(2.0, -drawn, either_sign=sign) == (3 / 4 if sign else 1 / 4)
+    assert p_value(9.0, drawn, either_sign=sign) == 1 / 4
 
 
-def test_what_rounding_tells_apart_is_as_large():
-    drawn = np.full(20, 0.8) * (1 - 1e-14 * np.arange(20))
-    assert p_value(0.8, drawn) == p_value(-0.8, -drawn) == 1
+@pytest.mark.parametrize("own", [0.8, -0.8])
+def test_what_rounding_tells_apart_is_as_large(own):
+    drawn = own * (1 + 1e-14 * np.arange(-10, 10))
+    assert p_value(own, drawn, either_sign=False) == 1
+    assert p_value(own, -drawn, either_sign=True) == 1
+    assert p_value(own, own * np.full(20, 1 - 1e-6), either_sign=True) == 1 / 21
 
 
 def test_five_groups_have_one(frames):

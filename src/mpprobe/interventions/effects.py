@@ -40,7 +40,7 @@ IN_DOMAIN, OUT_OF_DOMAIN, ALL = "in domain", "out of domain", "all"
 _TIE = 1e-9
 
 
-def p_value(own: float, drawn: np.ndarray) -> float:
+def p_value(own: float, drawn: np.ndarray, *, either_sign: bool) -> float:
     """How often a random control is at least as large, the value itself among them.
 
     (1 + #{drawn ≥ own})/(1 + n), so that it is never zero. A draw that differs from ``own`` by
@@ -48,9 +48,12 @@ def p_value(own: float, drawn: np.ndarray) -> float:
     readout gives every direction the same correlation.
 
     Args:
-        own: of the edit, its absolute value where either sign is as far from nothing.
-        drawn: of the random ones, alike, (n,).
+        own: of the edit.
+        drawn: of the random ones, (n,).
+        either_sign: is as far from nothing: absolute values are compared.
     """
+    if either_sign:
+        own, drawn = abs(own), np.abs(drawn)
     return float((1 + (drawn >= own - _TIE * abs(own)).sum()) / (1 + len(drawn)))
 
 

@@ -326,12 +326,11 @@ class _Work:
                     continue
                 values = np.array([draw[i][measure] for draw in drawn])
                 low, high = intervals[row["domain"]][measure]
-                size = np.abs if measure in SIGNED else np.asarray
                 self.summary.append({
                     "model": name, "domain": row["domain"], "n_structures": row["n_structures"],
                     "measure": measure, "value": row[measure], "low": low, "high": high,
                     "median": np.median(values), "lowest": values.min(), "highest": values.max(),
-                    "p": p_value(size(row[measure]), size(values)),
+                    "p": p_value(row[measure], values, either_sign=measure in SIGNED),
                 })  # fmt: skip
 
     def _decode(

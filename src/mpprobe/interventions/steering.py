@@ -309,7 +309,7 @@ class _Work:
                 drawn = np.array([other[measure][0] for other in others])
                 row |= {
                     "median": np.median(drawn), "lowest": drawn.min(), "highest": drawn.max(),
-                    "p": p_value(abs(own.value), np.abs(drawn)),
+                    "p": p_value(own.value, drawn, either_sign=True),
                 }  # fmt: skip
             row["analytic"] = 1.0 if measure != "change" else np.nan
             self.rows["summary"].append(row)

@@ -79,7 +79,7 @@ def patch_readings(found: Patched) -> list[str]:
     ]
     if SUBSPACE in rows.index:
         own, drawn = rows.loc[SUBSPACE], rows.loc[RANDOM, "share"].to_numpy()
-        p = p_value(abs(own["share"]), np.abs(drawn))
+        p = p_value(own["share"], drawn, either_sign=True)
         than = "more than" if p <= 0.05 else "no more than"
         lines.append(
             f"the subspace of {found.provenance['target']}: {_text(own['share'])}, p = {p:.2g}: "
