@@ -133,6 +133,7 @@ def test_what_rounding_tells_apart_is_as_large(own):
     assert p_value(own, drawn, either_sign=False) == 1
     assert p_value(own, -drawn, either_sign=True) == 1
     assert p_value(own, own * np.full(20, 1 - 1e-6), either_sign=True) == 1 / 21
+    assert p_value(0.0, np.zeros(20), either_sign=True) == 1
 
 
 def test_five_groups_have_one(frames):
