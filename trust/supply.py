@@ -86,8 +86,8 @@ def _tests(version: str, quick: bool) -> Outcome:
     what, python = f"tests on Python {version}", pythons.environment(version)
     if not python.exists():
         how = f"make test PYTHON=python{version} VENV={python.parts[-3]}"
-        return Outcome(what, 0, "tests", note=f"NOT TRIED: {how} makes the environment")
+        return Outcome(what, 0, "tries", note=f"NOT TRIED: {how} makes the environment")
     flags = ("-m", "not slow and not gpu and not download")
     some = ["tests/models", "tests/structures", "tests/targets"] if quick else ["tests"]
-    found = by_tests(what, "tests", some, *flags, python=str(python))
+    found = by_tests(what, "tries", some, *flags, python=str(python))
     return replace(found, short=tuple(f"Python {version}: {line}" for line in found.short))
