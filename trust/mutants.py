@@ -118,6 +118,8 @@ class Results:
             for name, f in sorted(self.functions.items())
         ]
         text = "{\n" + head + '"functions": {\n' + ",\n".join(lines) + "\n}\n}\n"
+        # Not by mpprobe.files: who has imported mpprobe before the mutants are made forks processes
+        # that would try the sources as they are.
         beside = path.with_suffix(".unfinished")
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(text, encoding="utf-8")
