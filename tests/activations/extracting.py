@@ -1,10 +1,10 @@
 """A process that extracts into stores in children of its own, for a test to kill.
 
 Run as a script. Loading torch and a potential takes seconds, so it is done once and each child is
-a fork. Commands on stdin, one a line: ``start FOLDER STEP N`` prints the child's process id;
-``wait ID`` prints its exit status. STEP says where the child kills itself, the Nth time that it
-gets there (``write``: half of a file written; ``rename``: written and not in place; ``renamed``:
-just in place), or is ``-``.
+a fork. Commands on stdin, one a line: ``start FOLDER STEP N SEEDS`` prints the child's process id;
+``wait ID`` prints its exit status. SEEDS is the number of random-weights models. STEP says where
+the child kills itself, the Nth time that it gets there (``write``: half of a file written;
+``rename``: written and not in place; ``renamed``: just in place), or is ``-``.
 """
 
 from __future__ import annotations
@@ -57,16 +57,18 @@ def main(structures: str, limit: int, max_atoms: int) -> None:
 
     torch.set_num_threads(1)  # threads don't survive a fork
     potential = mpprobe.load("sevenn-0", device="cpu")
-    twin = potential.randomised(0)
-    potential.randomised = lambda seed: twin
+    drawn = [potential.randomised(seed) for seed in range(2)]
+    potential.randomised = drawn.__getitem__
     frames = mpprobe.read(structures, limit=limit)
     # What is made on first use is made once, for all children.
     next(mpprobe.stream(potential, frames[:1]))
 
-    def work(folder: str, step: str, count: int) -> None:
+    def work(folder: str, step: str, count: int, seeds: int) -> None:
         if step != "-":
             die_at(step, count)
-        store = mpprobe.Store.create(folder, potential, frames, max_atoms=max_atoms)
+        store = mpprobe.Store.create(
+            folder, potential, frames, max_atoms=max_atoms, random_seeds=seeds
+        )
         store.extract(potential)
 
     print("ready", flush=True)
@@ -86,8 +88,8 @@ def start(work, arguments: list[str]) -> int:
         return child
     status = 1
     try:
-        folder, step, count = arguments
-        work(folder, step, int(count))
+        folder, step, count, seeds = arguments
+        work(folder, step, int(count), int(seeds))
         status = 0
     except BaseException:
         traceback.print_exc()

@@ -22,7 +22,7 @@ def made(mace_file, ionic_cells, tmp_path_factory):
     potential = mpprobe.load(mace_file("8x0e"), trust_checkpoint=True, device="cpu")
     folder = tmp_path_factory.mktemp("made")
     frames = as_frames([atoms.copy() for atoms in ionic_cells])
-    store = Store.create(folder, potential, frames, max_atoms=2, random_weights=False)
+    store = Store.create(folder, potential, frames, max_atoms=2, random_seeds=0)
     store.extract(potential)
     return store.folder
 
@@ -101,9 +101,15 @@ MANIFESTS = {
     "shards that are paths": lambda m: changed(m, shards=[["../../x", "/etc/passwd"]]),
     "a number as text": lambda m: changed(m, max_atoms="x" * 10, shards="xx"),
     "kinds that are paths": lambda m: changed(m, kinds=["../../../etc/passwd"]),
+    "kinds that no seed has": lambda m: changed(m, kinds=["model", "random weights 0"]),
+    "seeds that are paths": lambda m: changed(
+        m, kinds=["model", "random weights ../x"], random_weights_seeds=["../x"]
+    ),
+    "seeds as text": lambda m: changed(m, random_weights_seeds="01"),
+    "a number of seeds": lambda m: changed(m, random_weights_seeds=5),
     "nested without end": lambda m: b"[" * 100_000 + b"]" * 100_000,
     "and in its place": lambda m: m.replace(b'"kinds": [', b'"kinds": [' + b"[" * 50_000),
-    "a number of endless digits": lambda m: m.replace(b'"format": 1', b'"format": ' + b"1" * 9999),
+    "a number of endless digits": lambda m: m.replace(b'"format": 2', b'"format": ' + b"1" * 9999),
     "binary": lambda m: bytes(range(256)),
     "empty": lambda m: b"",
     "not a number": lambda m: m.replace(b'"cutoff": ', b'"cutoff": NaN, "x": '),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import pickle
 import shutil
@@ -15,7 +16,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 import mpprobe
-from mpprobe.activations import MODEL, RANDOM_WEIGHTS, Activations, LayerFeatures, Store, filling
+from mpprobe.activations import (
+    MODEL,
+    RANDOM_WEIGHTS,
+    Activations,
+    LayerFeatures,
+    Store,
+    filling,
+    merge_stores,
+    random_kind,
+)
 from mpprobe.activations.manifest import BATCHES, SHARD_BYTES, SHARDS, configure, plan_shards
 from mpprobe.activations.stored_frames import decode_frames, encode_frames
 from mpprobe.errors import ModelError, StoreError, StructureError
@@ -28,7 +38,7 @@ MAX_ATOMS = 2  # shards of 8 atoms: each of the three structures is one
 
 @pytest.fixture(scope="module")
 def potential(mace_file):
-    """A small MACE with two layers of scalars and vectors; its twins are made once each."""
+    """A small MACE with two layers of scalars and vectors; each seed's weights are drawn once."""
     potential = mpprobe.load(mace_file("8x0e+8x1o"), trust_checkpoint=True, device="cpu")
     potential.randomised = functools.cache(potential.randomised)
     return potential
@@ -41,9 +51,16 @@ def frames(ionic_cells):
 
 @pytest.fixture(scope="module")
 def original(potential, frames, tmp_path_factory):
-    store = Store.create(tmp_path_factory.mktemp("store"), potential, frames, max_atoms=MAX_ATOMS)
+    store = create(tmp_path_factory.mktemp("store"), potential, frames)
     store.extract(potential)
     return store
+
+
+def create(folder, potential, frames, **options) -> Store:
+    """A store with one random-weights model, unless the options say otherwise."""
+    return Store.create(
+        folder, potential, frames, **{"max_atoms": MAX_ATOMS, "random_seeds": 1} | options
+    )
 
 
 @pytest.fixture
@@ -74,13 +91,33 @@ def refused(call, *words, error=StoreError) -> str:
 # What goes in comes out
 
 
-def test_the_features_are_those_of_the_model_and_of_its_twin(original, potential, frames):
-    assert original.missing() == ()
-    assert original.kinds == (MODEL, RANDOM_WEIGHTS)
-    assert same(direct(potential, frames), original.activations())
-    twin = potential.randomised(0)
-    assert same(direct(twin, frames), original.activations(RANDOM_WEIGHTS))
-    assert not same(direct(potential, frames), original.activations(RANDOM_WEIGHTS))
+@pytest.fixture(scope="module")
+def seeded(potential, frames, tmp_path_factory):
+    """A store with random-weights models of the seeds 3 and 4."""
+    store = create(tmp_path_factory.mktemp("seeds"), potential, frames, random_seeds=2, seed=3)
+    store.extract(potential)
+    return store
+
+
+def test_the_features_are_those_of_the_model_and_of_each_seed(seeded, potential, frames):
+    assert seeded.missing() == ()
+    assert seeded.configuration.random_weights_seeds == (3, 4)
+    assert seeded.kinds == (MODEL, "random weights 3", "random weights 4")
+    expected = {MODEL: direct(potential, frames)}
+    for seed in (3, 4):
+        expected[random_kind(seed)] = direct(potential.randomised(seed), frames)
+    for kind in seeded.kinds:
+        found = [one for one in seeded.kinds if same(expected[one], seeded.activations(kind))]
+        assert found == [kind]
+        shard = seeded.shards[1]
+        part = seeded.read_shard(shard.number, kind)
+        assert np.array_equal(part[2].values, expected[kind][2].values[shard.rows])
+
+
+def test_a_store_of_some_seeds_is_told_by_its_manifest(seeded):
+    again = Store.open(seeded.folder)
+    assert again.configuration == seeded.configuration
+    assert again.configuration.folder_name == seeded.folder.name
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 21), (0, 1), (7, 9), (8, 16), (5, 20), (20, 40)])
@@ -146,7 +183,7 @@ def test_the_model_is_known_without_its_weights(original, potential):
 
 
 def test_layers_not_asked_for_are_not_stored(potential, frames, tmp_path):
-    store = Store.create(tmp_path, potential, frames, layers=2, max_atoms=MAX_ATOMS)
+    store = create(tmp_path, potential, frames, layers=2)
     store.extract(potential)
     acts = store.activations()
     assert acts.layers == (0, 2)
@@ -210,7 +247,7 @@ def test_the_index_says_which_atom_each_row_is(original, frames):
 
 
 def test_the_folder_follows_from_the_configuration_alone(original, potential, frames, tmp_path):
-    store = Store.create(tmp_path, potential, frames, max_atoms=MAX_ATOMS)
+    store = create(tmp_path, potential, frames)
     assert store.folder.name == original.folder.name
     assert store.configuration == original.configuration
 
@@ -223,7 +260,7 @@ def test_whatever_decides_the_content_decides_the_folder(potential, frames):
         configure(potential, frames, [1], max_atoms=2),
         configure(potential, frames, max_atoms=2, dtype_store="float16"),
         configure(potential, frames, max_atoms=2, seed=1),
-        configure(potential, frames, max_atoms=2, random_weights=False),
+        *(configure(potential, frames, max_atoms=2, random_seeds=n) for n in (0, 1, 2)),
         configure(potential, frames[::-1], max_atoms=2),
         configure(potential, frames[:2], max_atoms=2),
         configure(potential, other, max_atoms=2),
@@ -231,13 +268,28 @@ def test_whatever_decides_the_content_decides_the_folder(potential, frames):
         configure(potential.randomised(1), frames, max_atoms=2),
     ]
     assert len({v.sha256 for v in variants}) == len(variants)
-    # Without a twin its seed decides nothing.
-    without = [configure(potential, frames, random_weights=False, seed=s) for s in (0, 1)]
+    # Without random weights their seed decides nothing.
+    without = [configure(potential, frames, random_seeds=0, seed=s) for s in (0, 1)]
     assert without[0] == without[1]
 
 
-def test_a_potential_with_random_weights_has_no_twin(potential, frames):
-    assert configure(potential.randomised(0), frames).kinds == (MODEL,)
+def test_five_seeds_by_default(potential, frames, tmp_path):
+    seeds = (0, 1, 2, 3, 4)
+    for made in (configure(potential, frames), Store.create(tmp_path, potential, frames)):
+        configuration = getattr(made, "configuration", made)
+        assert configuration.random_weights_seeds == seeds
+        assert configuration.kinds == (MODEL, *(f"{RANDOM_WEIGHTS} {seed}" for seed in seeds))
+
+
+def test_no_seeds_leave_the_model_alone(potential, frames):
+    none = configure(potential, frames, random_seeds=0)
+    assert (none.kinds, none.random_weights_seeds) == ((MODEL,), ())
+    assert none.n_bytes * 6 == configure(potential, frames).n_bytes
+
+
+def test_a_potential_with_random_weights_gets_no_others(potential, frames):
+    configuration = configure(potential.randomised(0), frames)
+    assert (configuration.kinds, configuration.random_weights_seeds) == ((MODEL,), ())
 
 
 @pytest.mark.parametrize(
@@ -246,6 +298,7 @@ def test_a_potential_with_random_weights_has_no_twin(potential, frames):
         ({"dtype_store": "float64"}, StoreError, "float64"),
         ({"max_atoms": 0}, ModelError, "max_atoms 0"),
         ({"layers": "7"}, ModelError, "layer 7"),
+        ({"random_seeds": -1}, StoreError, "random_seeds -1"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(potential, frames, options, error, word):
@@ -288,7 +341,7 @@ def test_shards_are_whole_consecutive_structures_of_a_bounded_size(atom_bytes, s
 
 
 def test_float16_halves_the_space_and_rounds(potential, frames, tmp_path, original):
-    store = Store.create(tmp_path, potential, frames, max_atoms=MAX_ATOMS, dtype_store="float16")
+    store = create(tmp_path, potential, frames, dtype_store="float16")
     store.extract(potential)
     assert store.configuration.n_bytes * 2 == original.configuration.n_bytes
     values, whole = store.activations()[2].values[:], direct(potential, frames)[2].values
@@ -303,7 +356,7 @@ def test_features_too_large_for_float16_are_named(potential, frames, tmp_path, m
             yield part
 
     monkeypatch.setattr(filling, "stream", large)
-    store = Store.create(tmp_path, potential, frames, max_atoms=MAX_ATOMS, dtype_store="float16")
+    store = create(tmp_path, potential, frames, dtype_store="float16")
     refused(lambda: store.extract(potential), "structure@0", "layer 2", "atom 3", "float32")
     assert store.missing() == (0, 1, 2)
 
@@ -311,7 +364,7 @@ def test_features_too_large_for_float16_are_named(potential, frames, tmp_path, m
 def test_double_precision_is_stored_in_single(mace_file, frames, tmp_path):
     file = mace_file("8x0e+8x1o")
     double = mpprobe.load(file, trust_checkpoint=True, dtype="float64", device="cpu")
-    store = Store.create(tmp_path, double, frames, max_atoms=MAX_ATOMS, random_weights=False)
+    store = create(tmp_path, double, frames, random_seeds=0)
     store.extract(double)
     whole = direct(double, frames)[2].values
     assert whole.dtype == np.float64
@@ -339,15 +392,75 @@ def test_only_what_is_missing_is_made_again(store, original, potential):
 
 
 def test_a_share_of_the_shards(potential, frames, tmp_path):
-    store = Store.create(tmp_path, potential, frames, max_atoms=MAX_ATOMS)
+    store = create(tmp_path, potential, frames)
     store.extract(potential, [2])
     assert store.missing() == (0, 1)
     store.extract(potential, [0, 2])
     assert store.missing() == (1,)
 
 
+def test_many_seeds_stopped_anywhere_end_in_the_same_store(potential, frames, tmp_path):
+    """Five seeds, stopped in the midst of every shard, under way with one seed or another."""
+    whole, stopped = (create(tmp_path / n, potential, frames, random_seeds=5) for n in "ab")
+    whole.extract(potential)
+
+    def stop_after(n):
+        left = [n]
+
+        def count(done, total):
+            assert total == 6 * len(whole.rows)
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+        return count
+
+    # Each of the three shards is six batches. What is whole is reported once, and never made again.
+    for n in (0, 2, 5, 6 + 3, 1 + 6 + 4):
+        with pytest.raises(KeyboardInterrupt):
+            stopped.extract(potential, progress=stop_after(n))
+    assert stopped.missing() == (2,)
+    stopped.extract(potential)
+    assert bytes_of(stopped) == bytes_of(whole)
+
+
+def test_parts_with_many_seeds_are_joined(potential, frames, tmp_path):
+    parts = [create(tmp_path / n, potential, frames, random_seeds=2) for n in "ab"]
+    for part, shards in zip(parts, ([0, 2], [1]), strict=True):
+        part.extract(potential, shards)
+    store = merge_stores([part.folder for part in parts], tmp_path / "out")
+    for kind in store.kinds:
+        assert np.array_equal(
+            store.activations(kind)[1].values[7:9],
+            direct(_model(potential, kind), frames)[1].values[7:9],
+        )
+
+
+def _model(potential, kind):
+    return potential if kind == MODEL else potential.randomised(int(kind.split()[-1]))
+
+
+def test_each_random_weights_model_is_built_once_and_only_if_needed(
+    potential, frames, tmp_path, monkeypatch
+):
+    built = []
+
+    def randomised(seed):
+        built.append(seed)
+        return made(seed)
+
+    made = potential.randomised
+    monkeypatch.setattr(potential, "randomised", randomised)
+    store = create(tmp_path, potential, frames, random_seeds=2)
+    assert built == []
+    store.extract(potential)
+    assert built == [0, 1]
+    store.extract(potential)
+    assert built == [0, 1]
+
+
 def test_leftovers_go_when_the_store_is_finished_and_not_before(potential, frames, tmp_path):
-    store = Store.create(tmp_path, potential, frames, max_atoms=MAX_ATOMS)
+    store = create(tmp_path, potential, frames)
     leftover = store.folder / "shards" / ".part-1-0123456789ab-00001.safetensors"
     leftover.write_bytes(b"half")
     store.extract(potential, [0, 1])
@@ -454,7 +567,7 @@ def test_a_flipped_bit_anywhere_in_the_header_is_noticed(store):
 
 
 def test_a_shard_of_another_store_is_named_and_left_alone(store, potential, frames, tmp_path):
-    other = Store.create(tmp_path / "b", potential, frames, max_atoms=MAX_ATOMS, seed=1)
+    other = create(tmp_path / "b", potential, frames, seed=1)
     other.extract(potential, [1])
     path = store.file(1).path
     shutil.copy(other.file(1).path, path)
@@ -488,6 +601,21 @@ def test_a_damaged_manifest_is_named(store):
     refused(lambda: Store.open(store.folder), "format 99")
 
 
+def test_a_store_of_the_first_format_is_refused(store):
+    """It had one seed or none, and called its kind ``random weights``."""
+    path = store.folder / "manifest.json"
+    held = json.loads(path.read_text())["configuration"]
+    held |= {"kinds": [MODEL, RANDOM_WEIGHTS], "random_weights_seed": 0, "format": 1}
+    del held["random_weights_seeds"]
+    text = json.dumps(held, sort_keys=True, separators=(",", ":"))
+    manifest = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "configuration": held}
+    path.write_text(json.dumps(manifest))
+    refused(
+        lambda: Store.open(store.folder), str(path),
+        "is of format 1, and this release reads format 2; extract again",
+    )  # fmt: skip
+
+
 def test_damaged_structures_are_named(store):
     path = store.folder / "structures.jsonl"
     path.write_bytes(path.read_bytes().replace(b"NaCl", b"KCl"))
@@ -499,7 +627,7 @@ def test_damaged_structures_are_named(store):
 def test_beginning_a_store_again_mends_what_describes_it(store, potential, original, frames):
     (store.folder / "index.parquet").unlink()
     (store.folder / "manifest.json").write_text("half")
-    Store.create(store.folder.parent, potential, frames, max_atoms=MAX_ATOMS)
+    create(store.folder.parent, potential, frames)
     assert bytes_of(store) == bytes_of(original)
 
 
@@ -514,9 +642,10 @@ def test_opening_names_what_is_missing(store, tmp_path, potential, frames):
 
 
 def test_features_that_are_not_stored_are_refused(potential, frames, tmp_path):
-    store = Store.create(tmp_path, potential, frames, random_weights=False, max_atoms=MAX_ATOMS)
+    store = create(tmp_path, potential, frames, random_seeds=0)
     store.extract(potential)
     for call in (store.activations, lambda kind: store.read_shard(0, kind)):
-        refused(lambda call=call: call(RANDOM_WEIGHTS), "random weights", "only of model")
+        for kind in (RANDOM_WEIGHTS, random_kind(0)):
+            refused(lambda call=call, kind=kind: call(kind), kind, "only of model")
     with pytest.raises(ModelError, match="layer 5"):
         store.activations()[5]

@@ -47,14 +47,14 @@ class Server:
         print(*words, file=self.process.stdin, flush=True)
         return int(self.answer())
 
-    def start(self, folder, step="-", count=0) -> int:
-        return self.ask("start", folder, step, count)
+    def start(self, folder, step="-", count=0, seeds=1) -> int:
+        return self.ask("start", folder, step, count, seeds)
 
     def wait(self, child: int) -> int:
         return self.ask("wait", child)
 
-    def extract(self, folder, step="-", count=0) -> int:
-        return self.wait(self.start(folder, step, count))
+    def extract(self, folder, step="-", count=0, seeds=1) -> int:
+        return self.wait(self.start(folder, step, count, seeds))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,15 @@ def test_a_killed_run_leaves_whole_shards_only(server, undisturbed, tmp_path):
         assert np.isfinite(store.read_shard(number)[3].values).all()
 
 
+def test_a_store_of_several_seeds_resumes_after_a_kill(server, tmp_path):
+    assert server.extract(tmp_path / "killed", "write", 6, seeds=2) == -signal.SIGKILL
+    assert len(Store.open(tmp_path / "killed").missing()) > 1
+    for name in ("killed", "undisturbed"):
+        assert server.extract(tmp_path / name, seeds=2) == 0
+    assert content(tmp_path / "killed") == content(tmp_path / "undisturbed")
+    assert Store.open(tmp_path / "killed").configuration.random_weights_seeds == (0, 1)
+
+
 def test_random_kills_end_in_the_undisturbed_store(server, undisturbed, tmp_path):
     files, seconds = undisturbed
     rng = np.random.default_rng(0)
@@ -151,7 +160,8 @@ def kill_after_a_shard(folder: Path, delay: float) -> bool:
 
 def command(folder: Path) -> subprocess.Popen:
     arguments = ["extract", "-m", "sevenn-0", "-s", "ionic", "--limit", LIMIT, "-o", folder,
-                 "--max-atoms", MAX_ATOMS, "--device", "cpu", "--quiet"]  # fmt: skip
+                 "--max-atoms", MAX_ATOMS, "--random-seeds", 1, "--device", "cpu",
+                 "--quiet"]  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-c", "from mpprobe.cli import main; main()", *map(str, arguments)],
         stdout=subprocess.DEVNULL,

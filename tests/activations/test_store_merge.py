@@ -25,9 +25,7 @@ def made(potential, ionic_cells, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     frames = as_frames([atoms.copy() for atoms in ionic_cells])
     for name, shards in (("whole", None), ("a", [0, 2]), ("b", [1])):
-        store = Store.create(
-            folder / name, potential, frames, max_atoms=MAX_ATOMS, random_weights=False
-        )
+        store = Store.create(folder / name, potential, frames, max_atoms=MAX_ATOMS, random_seeds=0)
         store.extract(potential, shards)
     return folder
 
@@ -122,7 +120,7 @@ def test_a_shard_with_two_contents_is_named(folder):
 
 def test_parts_of_different_configurations_are_named(folder, potential, ionic_cells):
     frames = as_frames(ionic_cells)
-    Store.create(folder / "c", potential, frames, max_atoms=3, random_weights=False)
+    Store.create(folder / "c", potential, frames, max_atoms=3, random_seeds=0)
     refused([folder / "a", folder / "c"], folder / "out", "max atoms (2 and 3)", "another")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mpprobe
-from mpprobe.activations import MODEL, RANDOM_WEIGHTS, Store
+from mpprobe.activations import MODEL, Store
 
 SHARES = 3
 
@@ -17,26 +17,27 @@ SHARES = 3
 def extract(mpprobe_run, model, structures):
     """Run the command on a few of the structures, in several shards."""
 
-    def call(*arguments, twin="--no-random-weights"):
+    def call(*arguments, seeds=0):
         return mpprobe_run(
             "extract", "-m", model, "--trust-checkpoint", "-s", structures, "--device", "cpu",
-            "--limit", 4, "--max-atoms", 4, twin, *arguments,
+            "--limit", 4, "--max-atoms", 4, "--random-seeds", seeds, *arguments,
         )  # fmt: skip
 
     return call
 
 
 def test_it_makes_a_store_and_says_where(extract, tmp_path, model, structures):
-    result = extract("-o", tmp_path, twin="--random-weights")
+    result = extract("-o", tmp_path, "--seed", 3, seeds=2)
     assert result.code == 0
     store = Store.open(tmp_path)
     n = len(store.shards)
     assert result.out == f"{store.folder}: {n} of {n} shards done\n"
     assert n > 2
     assert store.missing() == ()
-    assert store.kinds == (MODEL, RANDOM_WEIGHTS)
-    frames = mpprobe.read(structures, limit=4)
+    assert store.kinds == (MODEL, "random weights 3", "random weights 4")
+    frames = mpprobe.read(structures, limit=4, seed=3)
     assert [f.source for f in store.frames] == [f.source for f in frames]
+    assert "model and 2 random-weights models; 4 structures" in result.err
     assert f"{n} shards" in result.err
     assert "node features of 8x0e_8x1o.model" in result.err
 
@@ -119,7 +120,15 @@ def test_a_task_too_many_has_nothing_to_do(extract, tmp_path):
     assert Store.open(tmp_path).missing()
 
 
-def test_without_the_twin(extract, tmp_path):
+def test_five_seeds_by_default(mpprobe_run, model, structures):
+    result = mpprobe_run(
+        "extract", "-m", model, "--trust-checkpoint", "-s", structures, "--limit", 4, "--dry-run"
+    )
+    assert result.code == 0
+    assert "model and 5 random-weights models" in result.err
+
+
+def test_without_random_weights(extract, tmp_path):
     flags = ("-l", 1, "--dtype-store", "float16")
     assert extract("-o", tmp_path, *flags).code == 0
     store = Store.open(tmp_path)
@@ -153,6 +162,13 @@ def test_mistakes_are_one_line(extract, tmp_path, arguments, word):
     assert result.out == ""
     assert word in result.err.splitlines()[-1]
     assert result.err.count("mpprobe: ") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_than_no_seeds_are_refused(extract, tmp_path):
+    result = extract("-o", tmp_path / "out", seeds=-1)
+    assert result.code == 2
+    assert "--random-seeds" in result.err
     assert not (tmp_path / "out").exists()
 
 

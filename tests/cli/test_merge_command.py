@@ -18,7 +18,7 @@ def made(model, structures, tmp_path_factory):
     for i in range(2):
         code = run([
             "extract", "-m", str(model), "--trust-checkpoint", "-s", str(structures), "--limit",
-            "3", "--max-atoms", "4", "--no-random-weights", "--n-shards", "2", "--shard-index",
+            "3", "--max-atoms", "4", "--random-seeds", "0", "--n-shards", "2", "--shard-index",
             str(i), "-o", str(folder / f"part{i}"), "--device", "cpu", "-q",
         ])  # fmt: skip
         assert code == 0

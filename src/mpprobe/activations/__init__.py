@@ -10,6 +10,7 @@ from mpprobe.activations.manifest import (
     Shard,
     StoredModel,
     configure,
+    random_kind,
 )
 from mpprobe.activations.merging import merge_stores
 from mpprobe.activations.rows import Rows
@@ -32,6 +33,7 @@ __all__ = [
     "journal_beside",
     "merge_stores",
     "parse_layers",
+    "random_kind",
     "run_through",
     "stream",
 ]

@@ -13,11 +13,12 @@ from mpprobe.activations.activations import Activations
 from mpprobe.activations.capture import Progress, stream
 from mpprobe.activations.finite import first_not_finite
 from mpprobe.activations.manifest import (
-    RANDOM_WEIGHTS,
+    MODEL,
     Shard,
     StoredModel,
     deciding_versions,
     differences,
+    random_kind,
 )
 from mpprobe.activations.shards import ForeignShardError, tensor_name
 from mpprobe.errors import StoreError
@@ -72,7 +73,8 @@ class _Filling:
 
     Attributes:
         damaged: shards that were there, and must be made again.
-        done: atoms whose features are there, those of either kind counted.
+        done: atoms whose features are there, those of every kind counted.
+        models: the random-weights models built so far, by kind: building one takes seconds.
     """
 
     store: Store
@@ -82,6 +84,7 @@ class _Filling:
     notify: Notify
     damaged: set[int] = field(default_factory=set)
     done: int = 0
+    models: dict[str, Potential] = field(default_factory=dict)
 
     def is_whole(self, number: int) -> bool:
         """Whether a shard is there; what is damaged is told to the user, and counts as missing.
@@ -130,9 +133,8 @@ class _Filling:
             for layer in self.store.layers
         }
         for kind in self.store.kinds:
-            model = self.twin if kind == RANDOM_WEIGHTS else self.potential
             first, max_atoms = 0, self.store.configuration.max_atoms
-            for part in stream(model, frames, layers, max_atoms=max_atoms):
+            for part in stream(self._model(kind), frames, layers, max_atoms=max_atoms):
                 rows = slice(first, first + len(part.rows))
                 for t in layers:
                     tensors[tensor_name(kind, t)][rows] = self._narrowed(part, t, frames)
@@ -153,15 +155,14 @@ class _Filling:
             )
         return values
 
-    @cached_property
-    def twin(self) -> Potential:
-        """The same architecture with random weights."""
-        seed = self.store.configuration.random_weights_seed
-        if seed is None:
-            raise StoreError(
-                f"{self.store.folder}: holds no random weights; make a store with them"
-            )
-        return self.potential.randomised(seed)
+    def _model(self, kind: str) -> Potential:
+        """The potential, or its architecture with the random weights of this kind."""
+        if kind == MODEL:
+            return self.potential
+        if kind not in self.models:
+            seeds = {random_kind(s): s for s in self.store.configuration.random_weights_seeds}
+            self.models[kind] = self.potential.randomised(seeds[kind])
+        return self.models[kind]
 
     @cached_property
     def _total(self) -> int:

@@ -18,14 +18,15 @@ from mpprobe.models.potential import Layer, Potential
 from mpprobe.provenance import versions
 from mpprobe.structures import Frame, check
 
-FORMAT = 1
-#: The kinds of features in a store: the model's, and those of its twin with random weights.
+FORMAT = 2
+#: The kinds of features, as tables call them: the model's, and those of its architecture with
+#: random weights. In a store each seed of the latter is a kind of its own, see :func:`random_kind`.
 MODEL = "model"
 RANDOM_WEIGHTS = "random weights"
 DTYPES = ("float32", "float16")
 
 #: A shard is planned to hold this much at most, so that a killed run loses little.
-SHARD_BYTES = 64 * 2**20
+SHARD_BYTES = 192 * 2**20
 #: ... and small stores are cut into about this many, so that many tasks share them evenly.
 SHARDS = 256
 #: A shard holds at least so many full batches, since its last one is only partly filled.
@@ -119,8 +120,8 @@ class Configuration:
 
     Attributes:
         model: whose features.
-        kinds: :data:`MODEL`, and :data:`RANDOM_WEIGHTS` if those are stored.
-        random_weights_seed: of the latter.
+        kinds: :data:`MODEL`, then one kind for each of the seeds (see :func:`random_kind`).
+        random_weights_seeds: seeds of the random-weights models; empty if there are none.
         structures: SHA-256 of the stored structures, labels included, in their order.
         dtype_store: ``float32`` or ``float16``.
         max_atoms: most atoms in one forward pass.
@@ -131,7 +132,7 @@ class Configuration:
 
     model: StoredModel
     kinds: tuple[str, ...]
-    random_weights_seed: int | None
+    random_weights_seeds: tuple[int, ...]
     structures: str
     dtype_store: str
     max_atoms: int
@@ -167,6 +168,16 @@ class Configuration:
         )
 
 
+def random_kind(seed: int) -> str:
+    """The kind of features that the random-weights model of this seed has: ``random weights 3``."""
+    return f"{RANDOM_WEIGHTS} {seed}"
+
+
+def kinds_of(seeds: Iterable[int]) -> tuple[str, ...]:
+    """The kinds in a store with random-weights models of these seeds."""
+    return (MODEL, *(random_kind(seed) for seed in seeds))
+
+
 def configure(
     potential: Potential,
     frames: Sequence[Frame],
@@ -174,7 +185,7 @@ def configure(
     *,
     dtype_store: str = "float32",
     max_atoms: int | None = None,
-    random_weights: bool = True,
+    random_seeds: int = 5,
     seed: int = 0,
 ) -> Configuration:
     """The configuration of a store; arguments and errors as in :meth:`Store.create`."""
@@ -184,19 +195,34 @@ def configure(
         raise StoreError("no structures to take node features of: give one or more")
     check(frames, species=potential.species, cutoff=potential.cutoff)
     model = StoredModel.of(potential, sorted({0, *parse_layers(potential, layers)}))
-    twin = random_weights and "random_weights_seed" not in potential.provenance
-    kinds = (MODEL, RANDOM_WEIGHTS) if twin else (MODEL,)
+    seeds = seeds_of(potential, random_seeds, seed)
+    kinds = kinds_of(seeds)
     max_atoms = batch_limit(potential, max_atoms)
     return Configuration(
         model=model,
         kinds=kinds,
-        random_weights_seed=seed if twin else None,
+        random_weights_seeds=seeds,
         structures=hashlib.sha256(encode_frames(frames)).hexdigest(),
         dtype_store=dtype_store,
         max_atoms=max_atoms,
         shards=plan_shards(frames, max_atoms, bytes_per_atom(model.layers, kinds, dtype_store)),
         versions=deciding_versions(),
     )
+
+
+def seeds_of(potential: Potential, random_seeds: int, seed: int) -> tuple[int, ...]:
+    """Seeds of a potential's random-weights models, counted from ``seed``.
+
+    Raises:
+        StoreError: their number is negative.
+    """
+    if random_seeds < 0:
+        raise StoreError(
+            f"random_seeds {random_seeds}: give the number of random-weights models, 0 or more"
+        )
+    if "random_weights_seed" in potential.provenance:
+        return ()
+    return tuple(range(seed, seed + random_seeds))
 
 
 def deciding_versions() -> dict[str, str]:
@@ -258,6 +284,9 @@ def decode_manifest(content: bytes) -> Configuration:
 def _configuration(held: Mapping[str, Any]) -> Configuration:
     if any(type(n) is not int or not 0 < n < 2**53 for sizes in held["shards"] for n in sizes):
         raise ValueError("sizes of shards")
+    kinds, seeds = tuple(held["kinds"]), tuple(held["random_weights_seeds"])
+    if any(type(seed) is not int for seed in seeds) or kinds != kinds_of(seeds):
+        raise ValueError("kinds and seeds")
     model = dict(held["model"])
     model["layers"] = tuple(Layer(**layer) for layer in model["layers"])
     model["species"] = tuple(model["species"])
@@ -265,7 +294,8 @@ def _configuration(held: Mapping[str, Any]) -> Configuration:
         **{
             **held,
             "model": StoredModel(**model),
-            "kinds": tuple(held["kinds"]),
+            "kinds": kinds,
+            "random_weights_seeds": seeds,
             "shards": tuple((n_frames, n_atoms) for n_frames, n_atoms in held["shards"]),
         }
     )

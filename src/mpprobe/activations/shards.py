@@ -178,7 +178,7 @@ class ShardFile:
 
 
 def tensor_name(kind: str, layer: int) -> str:
-    """The name of a tensor in the shards, such as ``random-weights/layer-3``."""
+    """The name of a tensor in the shards, such as ``random-weights-0/layer-3``."""
     return f"{kind.replace(' ', '-')}/layer-{layer}"
 
 

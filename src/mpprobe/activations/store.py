@@ -57,7 +57,7 @@ INDEX = "index.parquet"
 
 
 class Store:
-    """Node features of a potential, and of its random-weight twin, for some structures.
+    """Node features of a potential, and of its random-weights models, for some structures.
 
     Attributes:
         folder: where it is.
@@ -78,7 +78,7 @@ class Store:
         *,
         dtype_store: str = "float32",
         max_atoms: int | None = None,
-        random_weights: bool = True,
+        random_seeds: int = 5,
         seed: int = 0,
     ) -> Store:
         """The store of this configuration inside ``folder``; begun if it isn't there.
@@ -92,18 +92,21 @@ class Store:
             layers: ``all``, an index, or several; layer 0 always comes with them.
             dtype_store: ``float32`` or ``float16``, also where features are computed in float64.
             max_atoms: most atoms in one forward pass; None chooses by the device.
-            random_weights: also store features of the same architecture with random weights, the
-                control of every probe (unless the potential is one itself).
-            seed: of those weights.
+            random_seeds: number of random-weights models whose features are stored too: the same
+                architecture with weights drawn at random, the control of every probe. Each adds as
+                much time and space as the potential itself. 0 stores none; a potential with random
+                weights gets none either.
+            seed: seed of the first of them; the others take the next ones.
 
         Raises:
-            StoreError: an unknown type, no structures, or a folder that can't be written.
+            StoreError: an unknown type, a negative number of seeds, no structures, or a folder that
+                can't be written.
             ModelError, StructureError: a layer or a structure that can't be used.
         """
         frames = as_frames(structures)
         configuration = configure(
             potential, frames, layers, dtype_store=dtype_store, max_atoms=max_atoms,
-            random_weights=random_weights, seed=seed,
+            random_seeds=random_seeds, seed=seed,
         )  # fmt: skip
         return cls.begin(folder, configuration, frames)
 
@@ -159,7 +162,7 @@ class Store:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """``model``, and ``random weights`` if the twin's features are here too."""
+        """``model``, then ``random weights 0`` and so on, one for each seed."""
         return self.configuration.kinds
 
     @cached_property
@@ -222,7 +225,7 @@ class Store:
         Args:
             potential: the one that the store was begun with.
             shards: numbers of those to compute (all by default).
-            progress: called with the atoms done and in all, those of the twin counted too.
+            progress: called with the atoms done and in all, those of every kind counted.
             notify: called with a line for each damaged shard.
 
         Raises:

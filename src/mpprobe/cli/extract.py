@@ -33,13 +33,9 @@ def extract(
     dtype_store: Annotated[
         str, typer.Option(metavar="DTYPE", help="float32, or float16 for half the space.")
     ] = "float32",
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights/--no-random-weights",
-            help="Also store the same architecture with random weights, the control of a probe.",
-        ),
-    ] = True,
+    random_seeds: Annotated[
+        int, typer.Option(min=0, help="How many random-weights models to store as controls.")
+    ] = 5,
     n_shards: Annotated[
         int | None,
         typer.Option(
@@ -90,7 +86,7 @@ def extract(
     frames = given.usable(frames, potential)
     configuration = configure(
         potential, frames, layer, dtype_store=dtype_store, max_atoms=max_atoms,
-        random_weights=random_weights, seed=seed,
+        random_seeds=random_seeds, seed=seed,
     )  # fmt: skip
     note(_summary(configuration), quiet)
     share = _share(configuration.plan(), task, quiet)
@@ -144,10 +140,16 @@ def _summary(configuration: Configuration) -> str:
     files = f"{len(shards)} shard{'s' * (len(shards) != 1)}"
     return (
         f"{model.name}, layer {', '.join(str(layer.index) for layer in model.layers)}, "
-        f"{' and '.join(configuration.kinds)}; {n_frames:,} structures of {n_atoms:,} atoms; "
+        f"{_kinds(configuration)}; {n_frames:,} structures of {n_atoms:,} atoms; "
         f"{files}, {_size(configuration.n_bytes)} as {configuration.dtype_store}; "
         f"store {configuration.folder_name}"
     )
+
+
+def _kinds(configuration: Configuration) -> str:
+    """``model and 5 random-weights models``."""
+    n = len(configuration.random_weights_seeds)
+    return f"model and {n} random-weights model{'s' * (n != 1)}" if n else "model"
 
 
 def _size(n_bytes: int) -> str:
