@@ -53,9 +53,11 @@ class Problem:
     def split(self) -> Split:
         def fold(k: int) -> Fold:
             train = tuple(c for c in range(FOLDS) if c != k)
-            return Fold(train, leave_one_out(train), (f"fold {k}",))
+            return Fold(train, leave_one_out(train), (f"fold {k}",), (k,))
 
-        return Split("structure", self.fold, self.fold, tuple(fold(k) for k in range(FOLDS)))
+        folds = tuple(fold(k) for k in range(FOLDS))
+        unit = np.arange(len(self.fold)) // GROUP
+        return Split("structure", self.fold, self.fold, folds, unit)
 
     def solve(self) -> CrossFit:
         """mpprobe's."""

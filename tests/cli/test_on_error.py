@@ -224,7 +224,7 @@ def extract(mpprobe_run, model, tmp_path, structures):
 
     def call(*arguments):
         return mpprobe_run("extract", "-m", model, "--trust-checkpoint", "-s", file, "--max-atoms",
-                           4, "--no-random-weights", "--device", "cpu", "--on-error", "skip",
+                           4, "--random-seeds", 0, "--device", "cpu", "--on-error", "skip",
                            *arguments)  # fmt: skip
 
     return call
@@ -263,7 +263,7 @@ def test_what_only_shows_while_features_are_made_is_refused_by_name(
     folder, _ = mixed
     result = mpprobe_run("extract", "-m", model, "--trust-checkpoint", "-s",
                          f"{folder}/all.extxyz@:12", "--on-error", "skip", "-o", tmp_path / "out",
-                         "--no-random-weights", "-q")  # fmt: skip
+                         "--random-seeds", 0, "-q")  # fmt: skip
     assert result.code == 2
     assert "all.extxyz@11: layer 0 has node features that aren't finite" in result.err
 

@@ -42,7 +42,7 @@ PROBE = {"probe": {"layer": 1, "split": "structure"}}
 
 
 def test_a_study_runs_is_left_out_when_done_and_redone_when_changed(mpprobe_run, study, tmp_path):
-    extract = {"extract": {"layer": [1], "random_weights": False}}
+    extract = {"extract": {"layer": [1], "random_seeds": 0}}
     charges = {"name": "charges", "probe": {"store": "extract", "layer": 1, "target": "charge:eeq"}}
     file = study(extract, charges)
     planned = mpprobe_run("run", file, "--dry-run", "--json")

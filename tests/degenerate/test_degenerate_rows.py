@@ -11,7 +11,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mpprobe.interventions import Whitening, fit_erasure
 from mpprobe.interventions.erasing import linear_r2
-from mpprobe.probes.crossfit import apply_maps, cross_predict, random_direction_maps
+from mpprobe.probes.controls import random_directions
+from mpprobe.probes.crossfit import apply_maps, cross_predict
+from mpprobe.probes.heldout import slopes_refit
 from mpprobe.probes.scores import Scorer
 from mpprobe.probes.splits import make_split
 from mpprobe.structures import Frame
@@ -73,7 +75,10 @@ def test_constant_features_give_the_mean_of_the_training_set(value, frames, rows
     X, y = np.full_like(rows[0], value), rows[1]
     split = make_split("structure", frames)
     fit = cross_predict(X, y[:, None], split)
-    drawn = apply_maps(X, random_direction_maps(fit.probe, split, draws=3), split)
+    directions, probe = random_directions(fit.probe.statistics(), 3), fit.probe.of_outputs([0] * 3)
+    refit = slopes_refit(directions, 1)
+    maps = [refit(k, probe.statistics(fold.train)) for k, fold in enumerate(split.folds)]
+    drawn = apply_maps(X, maps, split)
     for k in range(len(split.folds)):
         mean = y[split.training_rows(k)].mean()
         np.testing.assert_allclose(fit.predictions[split.test == k], mean, rtol=1e-12)
@@ -150,11 +155,10 @@ def test_vectors_that_vanish_in_a_domain_have_no_score_there(frames):
     y = RNG.normal(size=(n, 3))
     some = np.arange(n) < n // 2
     y[some] *= 1e-11
-    scores = Scorer.from_frames(frames, n_resamples=100).score_by(
-        np.where(some, "perfect", "rattled"), y, np.zeros_like(y), np.full(n, True)
-    )
-    assert np.isnan(scores["perfect"].r2.value)
-    assert scores["rattled"].r2.value == pytest.approx(0.0)
+    scorer = Scorer.from_frames(frames, n_resamples=100)
+    perfect, rattled = (scorer.score(y, np.zeros_like(y), rows) for rows in (some, ~some))
+    assert np.isnan(perfect.r2.value)
+    assert rattled.r2.value == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from mpprobe.explain.study import make_explaining
 from mpprobe.interventions import make_erasing, make_steering
 from mpprobe.response import force_constants, make_response, pair_shares
 
-QUICK = mpprobe.Settings(n_resamples=100)
+QUICK = mpprobe.Settings(n_resamples=100, n_assignments=1, random_seeds=1)
 LAYER = 2
 
 
@@ -118,14 +118,15 @@ def test_one_weight_of_a_real_model(command, fast, ionic_cells):
     potential = mpprobe.load("sevenn-0", fast=fast)
     weight = potential.module.get_parameter("2_self_interaction_2.linear.weight")
     weight.data[0] = np.nan
-    cells = [atoms.copy() for atoms in ionic_cells[:2]]
-    for atoms in cells:
+    cells = [atoms.copy() for atoms in ionic_cells[:2] * 2]
+    for k, atoms in enumerate(cells):
+        atoms.rattle(0.1, seed=k)  # copies would be one to a split
         atoms.calc = SinglePointCalculator(atoms, forces=np.zeros((len(atoms), 3)))
         atoms.arrays["charge_formal"] = np.where(atoms.numbers == 11, 1.0, -1.0)
     work = {
         "extract": lambda: mpprobe.extract(potential, cells),
         "ood": lambda: force_errors(potential, cells),
-        "erase": lambda: make_erasing(potential, cells * 2, layers=1, settings=QUICK).run(),
+        "erase": lambda: make_erasing(potential, cells, layers=1, settings=QUICK).run(),
         "response": lambda: make_response(potential, cells[0], nearest=3.0, settings=QUICK).run(),
         "attribute": lambda: make_attribution(potential, cells[0], "energy", 1).run(),
     }[command]

@@ -47,7 +47,7 @@ def made(faults, tmp_path_factory):
     parts = [make("extract", f"part-{k}", "--n-shards", "2", "--shard-index", str(k))
              for k in range(2)]  # fmt: skip
     study = folder / "study.yaml"
-    steps = [{"extract": {"layer": [1], "random-weights": False, "max-atoms": 24}}, {"ood": {}}]
+    steps = [{"extract": {"layer": [1], "random-seeds": 0, "max-atoms": 24}}, {"ood": {}}]
     shared = {"model": "sevenn-0", "device": "cpu", "structures": faults.files["FILE"][0],
               "resamples": 100}  # fmt: skip
     study.write_text(yaml.safe_dump({"steps": steps, "shared": shared, "output": "out"}))

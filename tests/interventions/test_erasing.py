@@ -9,11 +9,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import mpprobe
 from interventions.toy import Toy, rattled
+from mpprobe.activations.evaluate import Evaluator
 from mpprobe.errors import InterventionError
-from mpprobe.interventions import erase
+from mpprobe.interventions import block_columns, block_rows, erase, fit_erasure
 from mpprobe.interventions.effects import IN_DOMAIN, OUT_OF_DOMAIN
 from mpprobe.interventions.erasing import RANDOM, SPECIES, TARGET
 from mpprobe.models.controls import RANDOM_WEIGHTS, TRAINED
+from mpprobe.probes import make_split
+from mpprobe.probes.crossfit import cross_predict
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 SETTINGS = mpprobe.Settings(n_resamples=200)
@@ -73,11 +76,28 @@ class TestWhatIsUsed:
         np.testing.assert_allclose(own["mae_before"], 0, atol=1e-10)
         np.testing.assert_allclose(own["mae_after"], own["change"], atol=1e-10)
 
-    def test_nothing_is_read_any_more(self, used):
+    def test_nothing_is_read_any_more(self, toy, frames, used):
         own = used.erasures[used.erasures["edit"] == TARGET]
         assert own["r2_before"].iloc[0] == pytest.approx(1)
         assert (own["r2_after"] < 1e-10).all()
-        decoding = used.decoding.set_index("model").loc[TRAINED]
+        # By a map of the whole target, refitted on structures held out.
+        columns = block_columns(toy.layer(1), 0)
+        x = block_rows(Evaluator(toy, frames).features([1])[1], columns)
+        y = np.concatenate([f.atoms.arrays["known"] for f in frames])[:, None]
+        split = make_split("structure", frames)
+        before, after = (
+            cross_predict(rows[:, :, 0], y, split).predictions
+            for rows in (x, fit_erasure(1, columns, x, y).apply(x))
+        )
+        assert ((y - before) ** 2).sum() < 0.01 * y.var() * len(y)
+        assert ((y - after) ** 2).sum() > 0.95 * y.var() * len(y)
+
+    def test_nothing_is_read_within_kinds_any_more(self, toy, frames):
+        within = erase(toy, frames, layers=1, target="array:known", settings=SETTINGS)
+        own = within.erasures[within.erasures["edit"] == TARGET]
+        assert own["r2_before"].iloc[0] == pytest.approx(1)
+        assert (own["r2_after"] < 1e-10).all()
+        decoding = within.decoding.set_index("model").loc[TRAINED]
         assert decoding["before"] > 0.99
         assert decoding["after"] < 0.05
 

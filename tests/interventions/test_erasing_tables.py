@@ -27,7 +27,9 @@ from mpprobe.interventions import (
 from mpprobe.interventions.concepts import concept_of, species_columns
 from mpprobe.interventions.erasing import erased_layers, linear_r2
 from mpprobe.probes import Scorer, make_split
+from mpprobe.probes.baselines import label_means
 from mpprobe.probes.crossfit import cross_predict
+from mpprobe.probes.scores import kinds
 from mpprobe.provenance import structures_sha256, versions
 
 SETTINGS = mpprobe.Settings(n_folds=3, n_resamples=60, seed=5, in_domain=("bulk",))
@@ -57,20 +59,25 @@ class Noted(Journal):
         return super().part(name, make)
 
 
+@pytest.fixture(scope="module", params=["whole", "within"])
+def part(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def journal():
+def journal(part):
     return Noted()
 
 
 @pytest.fixture(scope="module")
-def calls():
+def calls(part):
     return []
 
 
 @pytest.fixture(scope="module")
-def found(model, frames, journal, calls):
+def found(model, frames, part, journal, calls):
     return erase(
-        model, frames, layers=[1, 0], part="whole", draws=21, settings=SETTINGS, max_atoms=40,
+        model, frames, layers=[1, 0], part=part, draws=21, settings=SETTINGS, max_atoms=40,
         progress=lambda *call: calls.append(call), journal=journal,
     )  # fmt: skip
 
@@ -78,12 +85,15 @@ def found(model, frames, journal, calls):
 class Alone:
     """Erasing in one model, put together from its parts."""
 
-    def __init__(self, name, potential, frames, found, *, layers=(0, 1), target="potential"):
+    def __init__(
+        self, name, potential, frames, found, *, part="whole", layers=(0, 1), target="potential"
+    ):
         self.name, self.found, self.layers = name, found, layers
         self.target = mpprobe.get_target(target, frames)
         self.evaluator = Evaluator(potential, frames)
         self.columns = {t: block_columns(potential.layer(t), self.target.l) for t in layers}
-        self.concept = concept_of(self.target, frames, potential.cutoff, "whole")
+        self.concept = concept_of(self.target, frames, potential.cutoff, part)
+        self.kind = kinds(frames) if part == "within" else None
         self.unedited = self.evaluator.run(layers=list(layers))
         self.effects = Effects(frames, self.unedited, in_domain=["bulk"], n_resamples=60, seed=5)
         self.frames = frames
@@ -91,18 +101,27 @@ class Alone:
     def features(self, layer, edits):
         return block_rows(self.evaluator.features([layer], edits)[layer], self.columns[layer])
 
-    def edits(self, concept):
+    @property
+    def concepts(self):
+        """What each edit but the random ones erases, and the kinds within which it does."""
+        return {"target": (self.concept, self.kind),
+                "species means": (species_columns(self.frames), None)}  # fmt: skip
+
+    def edits(self, name):
         edits = {}
         for layer in self.layers:
             x = self.features(layer, edits)
-            edits[layer] = fit_erasure(layer, self.columns[layer], x, concept)
+            edits[layer] = fit_erasure(layer, self.columns[layer], x, *self.concepts[name])
         return edits
 
     def drawn(self, edits):
         seeds = np.random.SeedSequence(5).spawn(len(self.layers))
+        whitened = [
+            Whitening.of(self.features(t, earlier(edits, t)), self.kind) for t in self.layers
+        ]
         each = [
-            random_erasures(edits[t], Whitening.of(self.features(t, earlier(edits, t))), 21, seed)
-            for t, seed in zip(self.layers, seeds, strict=True)
+            random_erasures(edits[t], whitening, 21, seed)
+            for t, whitening, seed in zip(self.layers, whitened, seeds, strict=True)
         ]
         return [
             dict(zip(self.layers, together, strict=True)) for together in zip(*each, strict=True)
@@ -117,9 +136,9 @@ def earlier(edits, layer):
 
 
 @pytest.fixture(scope="module", params=["trained", "random weights"])
-def one(request, model, frames, found):
+def one(request, model, frames, found, part):
     potential = model if request.param == "trained" else model.randomised(5)
-    return Alone(request.param, potential, frames, found)
+    return Alone(request.param, potential, frames, found, part=part)
 
 
 def assert_effects(rows, effects):
@@ -145,9 +164,8 @@ def test_tables_have_their_columns(found):
 
 
 def test_effects_are_of_every_edit(one, found):
-    rows, edits = one.rows_of(found.effects), one.edits(one.concept)
-    means = one.edits(species_columns(one.frames))
-    for name, edit in (("target", edits), ("species means", means)):
+    rows, edits = one.rows_of(found.effects), one.edits("target")
+    for name, edit in (("target", edits), ("species means", one.edits("species means"))):
         own = rows[rows["edit"] == name]
         assert own["draw"].isna().all()
         assert_effects(own, one.effects.rows(one.evaluator.run(edit)))
@@ -160,7 +178,7 @@ def test_effects_are_of_every_edit(one, found):
 
 def test_the_summary_sets_the_target_against_random_subspaces(one, found):
     rows, effects = one.rows_of(found.summary), one.rows_of(found.effects)
-    edited = one.evaluator.run(one.edits(one.concept))
+    edited = one.evaluator.run(one.edits("target"))
     intervals = one.effects.intervals(edited)
     own = effects[effects["edit"] == "target"].set_index("domain")
     random = effects[effects["edit"] == "random subspace"]
@@ -186,14 +204,14 @@ def test_erasures_say_what_they_take_layer_by_layer(one, found):
     expected = [(e, t) for e in ("target", "species means") for t in (0, 1)]
     assert list(zip(rows["edit"], rows["layer"], strict=True)) == expected
     for _, row in rows.iterrows():
-        concept = one.concept if row["edit"] == "target" else species_columns(one.frames)
-        edits = one.edits(concept)
+        concept, kind = one.concepts[row["edit"]]
+        edits = one.edits(row["edit"])
         x = one.features(row["layer"], earlier(edits, row["layer"]))
         edit = edits[row["layer"]]
         assert row["rank"] == edit.rank
-        assert row["removed"] == pytest.approx(Whitening.of(x).removed(edit))
-        assert row["r2_before"] == pytest.approx(linear_r2(x, concept))
-        after = linear_r2(edit.apply(x), concept, before=x)
+        assert row["removed"] == pytest.approx(Whitening.of(x, kind).removed(edit))
+        assert row["r2_before"] == pytest.approx(linear_r2(x, concept, kind=kind))
+        after = linear_r2(edit.apply(x), concept, before=x, kind=kind)
         assert row["r2_after"] == pytest.approx(after, abs=1e-9)
 
 
@@ -201,15 +219,20 @@ def test_decoding_is_that_of_probes_before_and_after(one, found, frames):
     rows = one.rows_of(found.decoding)
     assert rows["layer"].tolist() == [0, 1]
     assert rows["erased"].all()
-    edited = one.evaluator.run(one.edits(one.concept), layers=[0, 1])
+    edited = one.evaluator.run(one.edits("target"), layers=[0, 1])
     y = np.concatenate(one.target.values(frames, one.evaluator.potential.cutoff))
     split = make_split("structure", frames, n_folds=3, seed=5)
     scorer = Scorer.from_frames(frames, n_resamples=60, seed=5)
+    # The whole target is read by a map of the whole, what differs within kinds by one within them.
+    whole = found.provenance["part"] == "whole"
+    kind = None if whole else scorer.kind
+    levels = None if whole else label_means(y[:, None], kind, split)[:, 0]
     for _, row in rows.iterrows():
         for when, run in (("before", one.unedited), ("after", edited)):
             x = block_rows(run.features[row["layer"]], one.columns[row["layer"]])[:, :, 0]
-            predicted = cross_predict(x, y[:, None], split).predictions[:, 0]
-            score = scorer.score(y, predicted, split.scored).r2_within
+            predicted = cross_predict(x, y[:, None], split, kinds=kind).predictions[:, 0]
+            scores = scorer.score(y, predicted, split.scored, levels=levels)
+            score = scores.r2 if whole else scores.r2_within
             names = [when, f"{when}_low", f"{when}_high"]
             expected = [score.value, *score.interval()]
             np.testing.assert_allclose(row[names].astype(float), expected, atol=1e-7)
@@ -225,13 +248,13 @@ def test_random_subspaces_are_kept_by_name_and_counted(journal, calls):
     assert calls == steps * 2
 
 
-def test_what_identifies_the_result_is_recorded(found, frames):
+def test_what_identifies_the_result_is_recorded(found, frames, part):
     assert found.provenance == {
         "model": {"name": "toy"},
         "target": "potential",
         "target_l": 0,
-        "part": "whole",
-        "part_is": PARTS["whole"],
+        "part": part,
+        "part_is": PARTS[part],
         "layers": [0, 1],
         "draws": 21,
         "settings": asdict(SETTINGS),
@@ -346,6 +369,20 @@ class TestAPlan:
 
 
 class TestLinearR2:
+    def test_within_kinds_it_is_that_of_least_squares_with_a_constant_for_each(self):
+        rng = np.random.default_rng(0)
+        kind = rng.integers(4, size=60) + 3
+        constants = (kind[:, None] == np.unique(kind)).astype(float)
+        x = rng.normal(size=(60, 3)) + constants @ rng.normal(size=(4, 3)) * 10
+        noise = rng.normal(size=(60, 2))
+        y = x @ rng.normal(size=(3, 2)) + noise + constants @ [[1], [2], [9], [4]]
+        within = y - constants @ np.linalg.lstsq(constants, y, rcond=None)[0]
+        given = np.hstack([x, constants])
+        left = y - given @ np.linalg.lstsq(given, y, rcond=None)[0]
+        expected = 1 - (left**2).sum(axis=0) / (within**2).sum(axis=0)
+        assert linear_r2(x[:, :, None], y, kind=kind) == pytest.approx(expected.mean())
+        assert linear_r2(x[:, :, None], y) != pytest.approx(expected.mean(), abs=0.05)
+
     def test_it_is_that_of_least_squares(self):
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 2)) + 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -21,8 +21,10 @@ from mpprobe.interventions import (
     patch,
     random_erasures,
 )
+from mpprobe.interventions.concepts import concept_of
 from mpprobe.interventions.erasing import RANDOM
 from mpprobe.interventions.patch import EVERYTHING, SUBSPACE
+from mpprobe.probes.scores import kinds
 from mpprobe.provenance import structures_sha256, versions
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
@@ -102,23 +104,31 @@ class TestTables:
 
     SETTINGS = mpprobe.Settings(seed=5)
 
+    @pytest.fixture(scope="class", params=["whole", "within"])
+    @classmethod
+    def part(cls, request):
+        return request.param
+
     @pytest.fixture(scope="class")
     @classmethod
-    def found(cls, toy, frames):
+    def found(cls, toy, frames, part):
         return patch(
             toy, frames[0], frames[2], layer=1, atoms=[4, 1, 1], target="potential:shell-1",
-            part="whole", structures=frames, draws=20, settings=cls.SETTINGS,
+            part=part, structures=frames, draws=20, settings=cls.SETTINGS,
         )  # fmt: skip
 
     @pytest.fixture(scope="class")
     @classmethod
-    def subspaces(cls, toy, frames):
+    def subspaces(cls, toy, frames, part):
         columns = block_columns(toy.layer(1), 0)
         x = block_rows(Evaluator(toy, frames).features([1])[1], columns)
         shell = mpprobe.get_target("potential:shell-1")
-        concept = np.concatenate(shell.values(frames, toy.cutoff))[:, None]
-        own = fit_erasure(1, columns, x, concept)
-        return [None, own, *random_erasures(own, Whitening.of(x), 20, 5)]
+        concept = concept_of(shell, frames, toy.cutoff, part)
+        kind = kinds(frames) if part == "within" else None
+        own = fit_erasure(1, columns, x, concept, kind)
+        found = [own, *random_erasures(own, Whitening.of(x, kind), 20, 5)]
+        # Any mean will do: it drops out of the difference that is put in.
+        return [None, *(replace(erasure, mean=x[17, :, 0]) for erasure in found)]
 
     def runs(self, toy, frames, subspace):
         """The structure patched with its own features, and with those of the other."""
@@ -165,7 +175,7 @@ class TestTables:
             np.testing.assert_allclose(rows["force_change"], change, atol=1e-12)
         assert set(found.atoms["patch"]) == {EVERYTHING, SUBSPACE}
 
-    def test_the_record(self, found, frames):
+    def test_the_record(self, found, frames, part):
         assert found.provenance == {
             "model": {"name": "toy"},
             "source": "toy@0",
@@ -173,7 +183,7 @@ class TestTables:
             "layer": 1,
             "atoms": [1, 4],
             "target": "potential:shell-1",
-            "part": "whole",
+            "part": part,
             "draws": 20,
             "settings": asdict(self.SETTINGS),
             "structures_sha256": structures_sha256([frames[0], frames[2]]),

@@ -25,6 +25,7 @@ from mpprobe.interventions import (
 )
 from mpprobe.interventions.concepts import concept_of
 from mpprobe.interventions.steering import BIN, _analytic, _follows_coulomb
+from mpprobe.probes.scores import kinds
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.targets import charges_of
 
@@ -75,8 +76,9 @@ class Alone:
         self.x = block_rows(self.unedited.features[1], self.columns)
         concept = concept_of(found_target, frames, potential.cutoff, "within")
         group = np.arange(len(frames)).repeat([len(f) for f in frames])
-        self.own = fit_direction(1, self.columns, self.x, concept, group)
-        self.drawn = random_directions(self.own, Whitening.of(self.x), 21, 5)
+        kind = kinds(frames)
+        self.own = fit_direction(1, self.columns, self.x, concept, group, kind)
+        self.drawn = random_directions(self.own, Whitening.of(self.x, kind), 21, 5)
         self.effects = Effects(frames, self.unedited, in_domain=["bulk"], n_resamples=60, seed=5)
 
     def change(self, direction, dose):

@@ -10,6 +10,7 @@ from mpprobe.models.potential import Potential
 from mpprobe.targets.electrostatics import COULOMB
 
 SCALARS, VECTORS, CUTOFF = 6, 4, 5.0
+SHELLS = (2.5, 3.5, 4.5, 5.5)
 
 
 class Describe(torch.nn.Module):
@@ -41,13 +42,14 @@ class Toy(Potential):
     """E_i = a·s_i + |Σ_c b_c v_ic|² of scalars s and vectors v."""
 
     family = "toy"
+    irreps = ("1x0e", f"{SCALARS}x0e+{VECTORS}x1o")
 
     def __init__(self, scalar, vector, width=0.5) -> None:
         self.scalar = torch.as_tensor(np.asarray(scalar, dtype=np.float64))
         self.vector = torch.as_tensor(np.asarray(vector, dtype=np.float64))
         super().__init__(
             "toy", Describe(width), cutoff=CUTOFF, species=[11, 17, 35],
-            irreps=["1x0e", f"{SCALARS}x0e+{VECTORS}x1o"],
+            irreps=self.irreps,
             device=torch.device("cpu"), dtype=torch.float64, provenance={},
         )  # fmt: skip
 
@@ -103,7 +105,10 @@ class Curved(Layered):
 
 
 class DescribeCharges(torch.nn.Module):
-    """The potential of the other ions, and what has nothing to do with it."""
+    """The potential of the other ions, and what has nothing to do with it.
+
+    Of the latter there is enough that a random direction needn't be that of the potential.
+    """
 
     def forward(self, batch) -> torch.Tensor:
         start, end = batch.edge_index
@@ -111,7 +116,11 @@ class DescribeCharges(torch.nn.Module):
         length = batch.edge_vectors().norm(dim=1)
         potential = torch.zeros_like(charge).index_add(0, start, COULOMB * charge[end] / length)
         crowd = torch.zeros_like(charge).index_add(0, start, torch.exp(-length))
-        return torch.stack([potential, crowd, charge], dim=1)
+        shells = [
+            torch.zeros_like(charge).index_add(0, start, 3 * torch.exp(-((length - centre) ** 2)))
+            for centre in SHELLS
+        ]
+        return torch.stack([potential, crowd, charge, *shells], dim=1)
 
 
 class PointCharges(Potential):
@@ -123,7 +132,7 @@ class PointCharges(Potential):
         self.strength = strength
         super().__init__(
             "point charges", DescribeCharges(), cutoff=30.0, species=[11, 17],
-            irreps=["1x0e", "3x0e"],
+            irreps=["1x0e", f"{3 + len(SHELLS)}x0e"],
             device=torch.device("cpu"), dtype=torch.float64, provenance={},
         )  # fmt: skip
 
@@ -157,4 +166,18 @@ def rattled(n: int = 8, seed: int = 0):
         atoms.arrays["charge_formal"] = np.where(atoms.numbers == 11, 1.0, -1.0)
         atoms.info["domain"] = "surface" if k % 2 else "bulk"
         frames.append(Frame.from_atoms(atoms, f"toy@{k}"))
+    return frames
+
+
+def salts(n: int = 12, seed: int = 0):
+    """The same of NaCl and, every other pair, of NaBr: four kinds."""
+    from mpprobe.structures import Frame
+
+    frames = rattled(n, seed)
+    for k, frame in enumerate(frames):
+        if k // 2 % 2:
+            atoms = frame.atoms.copy()
+            atoms.numbers[atoms.numbers == 17] = 35
+            atoms.set_cell(1.06 * atoms.cell.array, scale_atoms=True)
+            frames[k] = Frame.from_atoms(atoms, frame.source)
     return frames

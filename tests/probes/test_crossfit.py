@@ -14,11 +14,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mpprobe.errors import ProbeError
-from mpprobe.probes.controls import shuffle_within_species
-from mpprobe.probes.crossfit import accumulate, apply_maps, cross_predict, random_direction_maps
-from mpprobe.probes.ridge import leave_one_out
+from mpprobe.probes.baselines import label_means
+from mpprobe.probes.controls import shuffle_within_kinds
+from mpprobe.probes.crossfit import accumulate, apply_maps, cross_predict, solve_folds
+from mpprobe.probes.ridge import RidgeProbe, leave_one_out
 from mpprobe.probes.rows import RowFiles, write_rows
-from mpprobe.probes.scores import Estimate, Scorer
+from mpprobe.probes.scores import Scorer, kind_means, kinds
 from mpprobe.probes.splits import Fold, Split, make_split
 from mpprobe.structures.frame import Frame
 
@@ -37,6 +38,11 @@ def frames():
 @pytest.fixture(scope="module")
 def species(frames):
     return np.concatenate([f.numbers for f in frames])
+
+
+@pytest.fixture(scope="module")
+def kind(frames):
+    return kinds(frames)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +78,9 @@ def test_penalties_are_chosen_by_the_inner_folds_of_the_split(frames, planted):
     X, Y = planted
     split = make_split("element", frames)
     fit = cross_predict(X, Y + 3 * np.random.default_rng(0).normal(size=Y.shape), split)
-    own = [fit.probe.solve(fold.train, None, fold.inner).penalty for fold in split.folds]
-    other = [fit.probe.solve(fold.train).penalty for fold in split.folds]
+    own = [fit.probe.solve(fold.train, None, fold.inner, within=False).penalty
+           for fold in split.folds]  # fmt: skip
+    other = [fit.probe.solve(fold.train, within=False).penalty for fold in split.folds]
     np.testing.assert_array_equal(fit.penalties, own)
     assert not np.array_equal(own, other)
 
@@ -89,6 +96,35 @@ def test_a_planted_signal_is_recovered(frames, planted, scorer, name):
         assert scores.r2.value > 0.99
 
 
+@pytest.mark.parametrize("name", ["structure", "compound", "element", "domain"])
+def test_a_planted_signal_is_recovered_within_kinds(frames, planted, scorer, kind, name):
+    X, Y = planted
+    split = make_split(name, frames)
+    fit = cross_predict(X, Y, split, kinds=kind)
+    levels = label_means(Y, kind, split)
+    np.testing.assert_array_equal(np.isfinite(fit.predictions[:, 0]), split.scored)
+    for t in range(2):
+        scores = scorer.score(Y[:, t], fit.predictions[:, t], fit.scored, levels=levels[:, t])
+        assert scores.r2_within.value > 0.99
+        if name in ("structure", "domain"):  # whose kinds are all trained on
+            assert scores.r2.value > 0.99
+
+
+@pytest.mark.parametrize("name", ["structure", "compound"])
+def test_noise_scores_nothing_within_kinds(frames, planted, scorer, kind, name):
+    X, _ = planted
+    noise = np.random.default_rng(1).normal(size=(len(X), 5))
+    split = make_split(name, frames)
+    fit = cross_predict(X, noise, split, kinds=kind)
+    levels = label_means(noise, kind, split)
+    values = [
+        scorer.score(noise[:, t], fit.predictions[:, t], levels=levels[:, t]).r2_within.value
+        for t in range(5)
+    ]
+    assert max(values) < 0.02
+    assert min(values) > -0.1
+
+
 def test_noise_scores_nothing(frames, planted, scorer):
     X, _ = planted
     noise = np.random.default_rng(1).normal(size=(len(X), 5))
@@ -99,28 +135,35 @@ def test_noise_scores_nothing(frames, planted, scorer):
     assert (fit.penalties > 0.1).all()
 
 
-def test_a_target_shuffled_within_species_scores_only_what_the_species_tells(
-    frames, planted, species, scorer
+@pytest.mark.parametrize("within", [False, True])
+def test_a_target_shuffled_within_kinds_scores_only_what_the_kind_tells(
+    frames, planted, kind, scorer, within
 ):
     X, Y = planted
-    control = shuffle_within_species(Y[:, 0], species, seed=3)
+    control = shuffle_within_kinds(Y[:, 0], kind, seed=3)
     both = np.column_stack([Y[:, 0], control])
-    fit = cross_predict(X, both, make_split("structure", frames))
-    real, shuffled = (scorer.score(both[:, t], fit.predictions[:, t]) for t in range(2))
+    split = make_split("structure", frames)
+    fit = cross_predict(X, both, split, kinds=kind if within else None)
+    levels = label_means(both, kind, split)
+    real, shuffled = (
+        scorer.score(both[:, t], fit.predictions[:, t], levels=levels[:, t]) for t in range(2)
+    )
     assert shuffled.r2.value > 0.8
     assert shuffled.r2_within.value < 0.02
     low, high = (real.r2_within - shuffled.r2_within).interval()
     assert 0.9 < low < high
 
 
-def test_chunks_and_storage_change_nothing(frames, planted, tmp_path):
+@pytest.mark.parametrize("within", [False, True])
+def test_chunks_and_storage_change_nothing(frames, planted, kind, tmp_path, within):
     X, Y = planted
+    kind = kind if within else None
     path = tmp_path / "features.f32"
     X.tofile(path)
     stored = np.memmap(path, dtype=np.float32, mode="r", shape=X.shape)
     split = make_split("compound", frames)
-    whole = cross_predict(X, Y, split, penalties=GRID)
-    pieces = cross_predict(stored, Y, split, penalties=GRID, chunk=37)
+    whole = cross_predict(X, Y, split, kinds=kind, penalties=GRID)
+    pieces = cross_predict(stored, Y, split, kinds=kind, penalties=GRID, chunk=37)
     np.testing.assert_array_equal(pieces.penalties, whole.penalties)
     np.testing.assert_allclose(pieces.predictions, whole.predictions, atol=1e-9)
 
@@ -136,15 +179,18 @@ class Elsewhere:
             yield pickle.loads(pickle.dumps(there(its_own)))
 
 
-def test_who_does_the_work_changes_no_bit(frames, planted, tmp_path):
+@pytest.mark.parametrize("within", [False, True])
+def test_who_does_the_work_changes_no_bit(frames, planted, kind, tmp_path, within):
     X, Y = planted
+    kind = kind if within else None
     cuts = [0, 50, 51, 300, len(X)]
     paths = [tmp_path / f"{i}.npy" for i in range(4)]
     for path, start, stop in zip(paths, cuts, cuts[1:], strict=False):
         write_rows(path, X[start:stop])
     split = make_split("structure", frames)
-    here = cross_predict(X, Y, split, chunk=20)
-    there = cross_predict(RowFiles.of(paths), Y, split, chunk=20, executor=Elsewhere())
+    here = cross_predict(X, Y, split, kinds=kind, chunk=20)
+    files, elsewhere = RowFiles.of(paths), Elsewhere()
+    there = cross_predict(files, Y, split, kinds=kind, chunk=20, executor=elsewhere)
     np.testing.assert_array_equal(there.predictions, here.predictions)
     np.testing.assert_array_equal(there.penalties, here.penalties)
     assert there.probe.n_seen == here.probe.n_seen == len(X)
@@ -156,11 +202,11 @@ def test_memory_does_not_grow_with_the_number_of_atoms(tmp_path):
     for n in (40_000, 640_000):
         rng, path = np.random.default_rng(0), tmp_path / f"{n}.npy"
         np.save(path, rng.normal(size=(n, 24)).astype(np.float32))
-        Y, cells = rng.normal(size=(n, 1)), np.arange(n) % 5
+        Y, cells, kind = rng.normal(size=(n, 1)), np.arange(n) % 5, np.arange(n) // 10 % 50
         fold = Fold((0, 1, 2, 3), leave_one_out((0, 1, 2, 3)), ())
-        split = Split("made", cells, np.where(cells == 4, 0, -1), (fold,))
+        split = Split("made", cells, np.where(cells == 4, 0, -1), (fold,), cells)
         tracemalloc.start()
-        probe = accumulate(RowFiles.of([path]), Y, split)
+        probe = accumulate(RowFiles.of([path]), Y, split, kinds=kind)
         probe.solve(fold.train, inner=fold.inner)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -213,49 +259,25 @@ def test_rotating_every_structure_turns_the_vectors_and_changes_no_score(
     assert scores[0].r2.value > 0.99
 
 
-@pytest.mark.parametrize("kind", ["scalar", "vector"])
-def test_a_random_direction_is_a_least_squares_line_on_one_feature(
-    frames, planted, vector_field, kind
-):
-    X, Y = planted if kind == "scalar" else vector_field
-    X = X.astype(float)
-    split = make_split("structure", frames)
-    probe = accumulate(X, Y, split)
-    maps = random_direction_maps(probe, split, draws=3, seed=5)
-    drawn = apply_maps(X, maps, split).reshape(*Y.shape, 3)
-    directions = np.random.default_rng(5).normal(size=(X.shape[1], 3))
-    train, test = split.training_rows(0), split.test == 0
-    spread = X[train].std(axis=0) if kind == "scalar" else np.sqrt((X[train] ** 2).mean((0, 2)))
-    feature = np.tensordot(X, directions / spread[:, None], axes=(1, 0))  # (n, draws) or (n, 3, 3)
-    for draw in range(3):
-        x, y = feature[..., draw], Y[..., 0]
-        degree = 1 if kind == "scalar" else 0
-        columns = np.stack([x, *[np.ones_like(x)] * degree], axis=-1)
-        flat = columns[train].reshape(-1, 1 + degree)
-        line = np.linalg.lstsq(flat, y[train].ravel(), rcond=None)[0]
-        np.testing.assert_allclose(drawn[test][..., 0, draw], columns[test] @ line, atol=1e-8)
-
-
-def test_features_that_are_the_same_everywhere_have_no_line(frames, planted):
+def test_covariates_are_the_first_features_in_every_fold(frames, planted, kind):
     X, Y = planted
     split = make_split("structure", frames)
-    maps = random_direction_maps(accumulate(np.ones_like(X), Y, split), split, draws=3)
-    drawn = apply_maps(np.ones_like(X), maps, split).reshape(*Y.shape, 3)
-    mean = Y[split.training_rows(0)].mean(axis=0)
-    test = split.test == 0
-    np.testing.assert_allclose(drawn[test], np.broadcast_to(mean[:, None], drawn[test].shape))
-
-
-def test_random_directions_score_far_less_than_the_probe(frames, vector_field, scorer):
-    X, Y = vector_field
-    split = make_split("structure", frames)
-    maps = random_direction_maps(accumulate(X, Y, split), split)
-    drawn = apply_maps(X, maps, split)
-    draws = [scorer.score(Y[..., 0], drawn[..., k]).r2 for k in range(drawn.shape[-1])]
-    mean = Estimate.mean(draws)
-    assert len(draws) == 20
-    assert mean.value == pytest.approx(np.mean([d.value for d in draws]))
-    assert mean.value < 0.5
+    probe = accumulate(X, Y, split, kinds=kind, covariates=3, chunk=37)
+    again = RidgeProbe(covariates=3).partial_fit(X, Y, split.cells, kind)
+    maps = solve_folds(probe, split, within=True, penalties=GRID)
+    for found, fold in zip(maps, split.folds, strict=True):
+        expected = again.solve(fold.train, GRID, fold.inner)
+        np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-7)
+    # What bears no penalty is not correlated with what is left; what bears one is.
+    rows = split.training_rows(0)
+    maps = solve_folds(probe, split, within=True, penalties=[1e-2])
+    left = (Y - maps[0].predict(X, kind))[rows]
+    products = np.abs(X[rows].T @ (left - kind_means(left, kind[rows]))) / rows.sum()
+    assert products[:3].max() < 1e-7
+    assert np.median(products[3:]) > 1e-4
+    predictions = apply_maps(X, maps, split, kinds=kind)
+    test = split.test == 2
+    np.testing.assert_allclose(predictions[test], maps[2].predict(X[test], kind[test]))
 
 
 def test_mistakes_are_named(frames, planted):

@@ -10,7 +10,7 @@ import pytest
 
 import mpprobe
 from interventions.toy import SCALARS, VECTORS, Layered, rattled
-from mpprobe.activations import MODEL, RANDOM_WEIGHTS, Store
+from mpprobe.activations import MODEL, Store, random_kind
 from mpprobe.errors import ProbeError, StoreError
 from mpprobe.probes import features
 from mpprobe.probes.executor import SERIAL
@@ -66,15 +66,16 @@ def silent(what, done, total):
 
 
 def here(toy, frames, folder, **options):
-    given = {"seed": 3, "max_atoms": 16, "progress": silent, **options}
+    given = {"seed": 3, "random_seeds": 2, "max_atoms": 16, "progress": silent, **options}
     return extracted_features(toy, frames, [1], folder, **given)
 
 
-def test_features_computed_here_are_those_of_the_model_and_of_its_twin(toy, frames, tmp_path):
+def test_features_computed_here_are_those_of_the_model_and_of_each_seed(toy, frames, tmp_path):
     calls = []
     found = here(toy, frames, tmp_path, progress=lambda *call: calls.append(call))
-    assert list(found) == [MODEL, RANDOM_WEIGHTS]
-    for kind, model in ((MODEL, toy), (RANDOM_WEIGHTS, toy.randomised(3))):
+    models = {MODEL: toy, **{random_kind(s): toy.randomised(s) for s in (3, 4)}}
+    assert list(found) == list(models) == [MODEL, "random weights 3", "random weights 4"]
+    for kind, model in models.items():
         expected = mpprobe.extract(model, frames, layers=1)[1].values
         assert found[kind].layers == (0, 1)
         np.testing.assert_allclose(found[kind][1].values[:], expected, rtol=1e-12)
@@ -82,18 +83,29 @@ def test_features_computed_here_are_those_of_the_model_and_of_its_twin(toy, fram
     assert {what for what, *_ in calls} == {"node features of toy one", "node features of toy"}
     assert calls[-1] == ("node features of toy", 40, 40)
     folders = sorted(path.name for path in tmp_path.iterdir())
-    assert folders == ["model", "random-weights"]
+    assert folders == ["model", "random-weights-3", "random-weights-4"]
+    values = [found[kind][1].values[:] for kind in found]
+    assert not any(np.allclose(a, b) for i, a in enumerate(values) for b in values[:i])
 
 
-def test_a_model_of_random_weights_has_no_twin(toy, frames, tmp_path):
+def test_a_model_of_random_weights_has_no_others(toy, frames, tmp_path):
     toy.provenance["random_weights_seed"] = "0"
     assert list(here(toy, frames, tmp_path)) == [MODEL]
+
+
+def test_no_random_weights_where_none_are_asked_for(toy, frames, tmp_path):
+    assert list(here(toy, frames, tmp_path, random_seeds=0)) == [MODEL]
+    none = features_by_workers(
+        toy, frames, [1], tmp_path / "there", seed=3, random_seeds=0, max_atoms=2,
+        executor=Hands(), progress=silent,
+    )  # fmt: skip
+    assert list(none) == [MODEL]
 
 
 def test_features_by_workers_are_the_same(toy, frames, tmp_path):
     hands, calls = Hands(), []
     there = features_by_workers(
-        toy, frames, [1], tmp_path / "there", seed=3, max_atoms=2, executor=hands,
+        toy, frames, [1], tmp_path / "there", seed=3, random_seeds=2, max_atoms=2, executor=hands,
         progress=lambda *call: calls.append(call),
     )  # fmt: skip
     expected = here(toy, frames, tmp_path / "here")
@@ -140,11 +152,12 @@ class TestFillingAStore:
         fill_store(store, toy, SERIAL, shards=[0])
         assert opened == [Path.cwd() / store.folder.name]
 
-    def test_a_worker_builds_the_twin_once(self, toy, store):
+    def test_a_worker_builds_the_model_of_each_seed_once(self, toy, store):
         made, randomised = [], toy.randomised
         toy.randomised = lambda seed=0: made.append(seed) or randomised(seed)
         fill_store(store, toy, SERIAL)
-        assert made == [3]
+        assert len(store.shards) == 5
+        assert made == [3, 4, 5, 6, 7]
 
     def test_a_potential_that_no_worker_can_load_is_refused(self, toy, store):
         del toy.recipe

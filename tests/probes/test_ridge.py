@@ -28,15 +28,19 @@ def sklearn_ridge(X, Y, alpha):
     return make_pipeline(StandardScaler(), Ridge(alpha=alpha * len(X))).fit(X, Y)
 
 
-def chosen_by_rows(X, Y, cells, penalties):
-    """The penalty of each target by leaving out cells, from refitted rows."""
-    error = np.zeros((len(penalties), Y.shape[1]))
+def chosen_by_rows(X, Y, cells, penalties, *, within):
+    """The penalty of each target by leaving out cells, from refitted rows, and its error.
+
+    ``within`` kinds, of which there is one, the mean of what is left of all cells is no error.
+    """
+    left = np.zeros((len(penalties), *Y.shape))
     for cell in np.unique(cells):
         train, test = cells != cell, cells == cell
         for i, alpha in enumerate(penalties):
-            predicted = sklearn_ridge(X[train], Y[train], alpha).predict(X[test])
-            error[i] += ((Y[test] - predicted) ** 2).sum(axis=0)
-    return penalties[error.argmin(axis=0)]
+            left[i, test] = Y[test] - sklearn_ridge(X[train], Y[train], alpha).predict(X[test])
+    left = left - left.mean(axis=1, keepdims=True) if within else left
+    error = (left**2).sum(axis=1)
+    return penalties[error.argmin(axis=0)], error.min(axis=0)
 
 
 @pytest.mark.parametrize("alpha", [1e-6, 1e-2, 10.0])
@@ -49,16 +53,17 @@ def test_agrees_with_scikit_learn(alpha):
     np.testing.assert_allclose(X @ solved.coef + solved.intercept, solved.predict(X), rtol=1e-8)
 
 
-def test_nested_choice_of_penalty_agrees_with_scikit_learn():
+@pytest.mark.parametrize("within", [False, True])
+def test_nested_choice_of_penalty_agrees_with_scikit_learn(within):
     X, Y, cells = data(n=60)
     probe = RidgeProbe().partial_fit(X, Y, cells)
     for held_out in range(6):
         train = [c for c in range(6) if c != held_out]
-        solved = probe.solve(train, GRID)
+        solved = probe.solve(train, GRID, within=within)
         rows = np.isin(cells, train)
-        np.testing.assert_allclose(
-            solved.penalty, chosen_by_rows(X[rows], Y[rows], cells[rows], GRID)
-        )
+        penalty, error = chosen_by_rows(X[rows], Y[rows], cells[rows], GRID, within=within)
+        np.testing.assert_allclose(solved.penalty, penalty)
+        np.testing.assert_allclose(solved.error, error)
         expected = np.column_stack(
             [
                 sklearn_ridge(X[rows], Y[rows, k], alpha).predict(X[~rows])
@@ -182,6 +187,133 @@ def test_rows_with_a_negative_cell_are_passed_over():
     np.testing.assert_allclose(marked.coef, kept.coef)
 
 
+# --- kinds -----------------------------------------------------------------------------------
+
+
+def test_of_one_kind_it_is_the_ordinary_map():
+    X, Y, cells = data()
+    probe = RidgeProbe().partial_fit(X, Y, cells)
+    one, other = (probe.solve(penalty=0.1, within=within) for within in (True, False))
+    np.testing.assert_array_equal(one.coef, other.coef)
+    np.testing.assert_allclose(one.predict(X, np.zeros(len(X))), other.predict(X), atol=1e-9)
+    assert one.kinds.tolist() == [0]
+    assert other.kinds.tolist() == []
+
+
+def test_without_kinds_the_map_does_not_depend_on_how_rows_are_labelled():
+    X, Y, cells = data()
+    kind = np.random.default_rng(1).integers(4, size=len(X))
+    labelled, plain = (RidgeProbe().partial_fit(X, Y, cells, k) for k in (kind, 0))
+    one, other = (probe.solve(penalty=GRID, within=False) for probe in (labelled, plain))
+    np.testing.assert_array_equal(one.penalty, other.penalty)
+    np.testing.assert_allclose(one.predict(X), other.predict(X), atol=1e-7)
+    assert not np.allclose(labelled.solve(penalty=0.1).coef, plain.solve(penalty=0.1).coef)
+
+
+def test_a_constant_of_each_kind_in_features_and_target_changes_nothing_within():
+    X, Y, cells = data()
+    rng = np.random.default_rng(1)
+    kind = rng.integers(4, size=len(X))
+    shift_x, shift_y = 1e3 * X.std(axis=0) * rng.normal(size=(4, 1)), 1e3 * rng.normal(size=(4, 3))
+    plain = RidgeProbe().partial_fit(X, Y, cells, kind).solve(penalty=GRID)
+    moved = RidgeProbe().partial_fit(X + shift_x[kind], Y + shift_y[kind], cells, kind)
+    solved = moved.solve(penalty=GRID)
+    np.testing.assert_array_equal(solved.penalty, plain.penalty)
+    np.testing.assert_allclose(solved.error, plain.error, rtol=1e-6)
+    np.testing.assert_allclose(
+        solved.predict(X + shift_x[kind], kind) - shift_y[kind], plain.predict(X, kind), atol=1e-6
+    )
+
+
+def test_rows_of_a_kind_trained_on_are_put_on_its_level():
+    X, Y, cells = data()
+    kind = np.array([3, 5, 11])[cells % 3]
+    solved = RidgeProbe().partial_fit(X, Y, cells, kind).solve(penalty=0.1)
+    for k in (3, 5, 11):
+        rows = kind == k
+        np.testing.assert_allclose(
+            solved.predict(X[rows], kind[rows]).mean(axis=0), Y[rows].mean(axis=0)
+        )
+    other = np.array([2, 4, 12])[cells % 3]
+    np.testing.assert_array_equal(solved.predict(X, other), solved.predict(X))
+    np.testing.assert_array_equal(solved.level_of(other), 0)
+
+
+def test_some_outputs_have_the_maps_that_they_had():
+    X, Y, cells = data()
+    kind = cells % 2
+    probe = RidgeProbe(covariates=2).partial_fit(X, Y, cells, kind)
+    whole, some = (p.solve(penalty=GRID) for p in (probe, probe.of_outputs([2, 0, 2])))
+    np.testing.assert_allclose(some.coef, whole.coef[:, [2, 0, 2]], rtol=1e-9)
+    np.testing.assert_array_equal(some.penalty, whole.penalty[[2, 0, 2]])
+    np.testing.assert_allclose(some.level, whole.level[:, [2, 0, 2]], atol=1e-8)
+
+
+# --- features without a penalty --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("covariates", [0, 1, 5, 12])
+def test_covariates_bear_no_penalty_and_the_others_theirs(covariates, intercept):
+    """Least squares with the penalty as further rows, from no formula of ours."""
+    X, Y, cells = data()
+    X = X / X.std(axis=0)
+    kind = cells % 2 if intercept else 0 * cells
+    alpha, n = 0.3, len(X)
+    probe = RidgeProbe(covariates=covariates, intercept=intercept)
+    if intercept:
+        solved = probe.partial_fit(X, Y, cells, kind).solve(penalty=alpha)
+        scale = np.sqrt(sum(X[kind == k].var(axis=0) * (kind == k).sum() for k in (0, 1)) / n)
+        dummies = np.eye(2)[kind]
+    else:
+        solved = probe.partial_fit(X[..., None], Y[:, None], cells).solve(penalty=alpha)
+        scale, dummies = np.sqrt((X**2).mean(axis=0)), np.empty((n, 0))
+    shrunk = np.arange(X.shape[1]) >= covariates
+    rows = np.hstack([X / scale, dummies])
+    penalties = np.hstack([np.diag(np.sqrt(alpha * n) * shrunk), np.zeros((12, dummies.shape[1]))])
+    targets = np.vstack([Y, np.zeros((12, 3))])
+    expected = np.linalg.lstsq(np.vstack([rows, penalties]), targets, rcond=None)[0]
+    np.testing.assert_allclose(solved.coef * scale[:, None], expected[:12], rtol=1e-6, atol=1e-8)
+    predicted = solved.predict(X, kind) if intercept else solved.predict(X[..., None])[:, 0]
+    np.testing.assert_allclose(predicted, rows @ expected, rtol=1e-6, atol=1e-7)
+
+
+def test_beside_covariates_the_penalty_is_that_of_least_error_within_kinds():
+    X, Y, cells = data(n=90)
+    kind = np.arange(90) % 3
+    probe = RidgeProbe(covariates=4).partial_fit(X, Y, cells, kind)
+    error = np.zeros((len(GRID), 3))
+    for i, alpha in enumerate(GRID):
+        left = np.zeros_like(Y)
+        for held_out in range(6):
+            train, test = [c for c in range(6) if c != held_out], cells == held_out
+            left[test] = (Y - probe.solve(train, alpha).predict(X, kind))[test]
+        for k in np.unique(kind):
+            own = left[kind == k]
+            error[i] += ((own - own.mean(axis=0)) ** 2).sum(axis=0)
+    solved = probe.solve(penalty=GRID)
+    np.testing.assert_allclose(solved.penalty, GRID[error.argmin(axis=0)])
+    np.testing.assert_allclose(solved.error, error.min(axis=0))
+    assert len(set(solved.penalty)) > 1
+
+
+def test_units_of_covariates_do_not_matter_and_neither_does_their_basis():
+    X, Y, cells = data()
+    mixed = X.copy()
+    mixed[:, :4] = 1e-6 * X[:, :4] @ np.random.default_rng(1).normal(size=(4, 4))
+    plain, other = (
+        RidgeProbe(covariates=4).partial_fit(x, Y, cells).solve(penalty=0.1) for x in (X, mixed)
+    )
+    np.testing.assert_allclose(other.predict(mixed), plain.predict(X), rtol=1e-6, atol=1e-6)
+
+
+def test_an_infinite_penalty_leaves_the_covariates_alone():
+    X, Y, cells = data()
+    beside = RidgeProbe(covariates=4).partial_fit(X, Y, cells).solve(penalty=1e12)
+    alone = RidgeProbe(covariates=4).partial_fit(X[:, :4], Y, cells).solve(penalty=1.0)
+    np.testing.assert_allclose(beside.predict(X), alone.predict(X[:, :4]), atol=1e-6)
+
+
 # --- the equivariant probe -------------------------------------------------------------------
 
 
@@ -233,8 +365,9 @@ def test_mistakes_are_named():
         probe.solve([0])
     with pytest.raises(ProbeError, match="positive"):
         probe.solve(penalty=0.0)
-    with pytest.raises(ProbeError, match="intercept"):
-        probe.merge(RidgeProbe(intercept=False))
+    for other in (RidgeProbe(intercept=False), RidgeProbe(covariates=2)):
+        with pytest.raises(ProbeError, match="same intercept and covariates"):
+            probe.merge(other)
     with pytest.raises(ProbeError, match="intercept=False"):
         probe.partial_fit(*vectors()[:2])
 

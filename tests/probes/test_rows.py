@@ -10,7 +10,7 @@ import pytest
 
 from mpprobe.activations import LayerFeatures
 from mpprobe.models.potential import Layer
-from mpprobe.probes.rows import BlockRows, RowFiles, write_rows
+from mpprobe.probes.rows import BlockRows, JoinedRows, RowFiles, write_rows
 
 
 @pytest.fixture
@@ -63,6 +63,21 @@ def test_blocks_are_cut_out_as_from_the_whole_layer(tmp_path, order):
     rows = BlockRows(RowFiles.of([tmp_path / "layer.npy"]), tuple(features.blocks(l=order)))
     assert rows.shape == expected.shape
     np.testing.assert_array_equal(rows[3:8], expected[3:8])
+
+
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_joined_rows_lie_beside_each_other(tmp_path, columns):
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(20, width, *columns)) for width in (4, 1, 7)]
+    arrays[1] = arrays[1].astype(np.float32)
+    np.save(tmp_path / "stored.npy", arrays[0])
+    joined = JoinedRows((RowFiles.of([tmp_path / "stored.npy"]), *arrays[1:]))
+    expected = np.concatenate(arrays, axis=1)
+    assert joined.shape == expected.shape
+    for rows in (slice(0, 20), slice(3, 8), slice(15, 99), slice(4, 4)):
+        np.testing.assert_array_equal(joined[rows], expected[rows])
+    assert joined[:].dtype == np.float64  # no digit of the wider is lost
+    assert len(pickle.dumps(JoinedRows((joined.parts[0],)))) < 1000
 
 
 def test_files_are_there_whole_or_not_at_all(tmp_path, monkeypatch):

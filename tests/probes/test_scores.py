@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from mpprobe.errors import ProbeError
-from mpprobe.probes.scores import Bootstrap, Estimate, Scorer
+from mpprobe.probes.scores import Bootstrap, Estimate, Jackknife, Scorer, kind_means, kinds
 from mpprobe.structures.frame import Frame
 
 
@@ -29,11 +30,12 @@ def compounds(frames):
     return np.repeat([f.compound for f in frames], [len(f) for f in frames])
 
 
-def slow_within(y, prediction, numbers, compound):
-    table = pd.DataFrame({"y": y, "p": prediction, "z": numbers, "c": compound})
+def slow_within(y, prediction, numbers, compound, levels=0.0):
+    """1 − S(y−ŷ)/S(y−levels), S being squares about the mean of each species in a compound."""
+    table = pd.DataFrame({"e": y - prediction, "y": y - levels, "z": numbers, "c": compound})
     groups = table.groupby(["z", "c"])
-    y, p = (table[name] - groups[name].transform("mean") for name in "yp")
-    return 1 - ((y - p) ** 2).sum() / (y**2).sum()
+    e, y = ((table[name] - groups[name].transform("mean")) for name in "ey")
+    return 1 - (e**2).sum() / (y**2).sum()
 
 
 def test_what_is_left_out_is_a_thousand_resamples():
@@ -72,7 +74,7 @@ def test_replicates_are_the_scores_of_resampled_structures(share):
     where = np.random.default_rng(1).random(len(y)) < share
     scores = scorer.score(y, p, where)
     for replicate, counts in enumerate(scorer.bootstrap.counts):
-        rows = np.repeat(np.arange(len(y)), counts[scorer.group] * where)
+        rows = np.repeat(np.arange(len(y)), counts[scorer.unit] * where)
         compound = compounds(frames)[rows]
         assert scores.r2.replicates[replicate] == pytest.approx(r2_score(y[rows], p[rows]))
         expected = slow_within(y[rows], p[rows], numbers[rows], compound)
@@ -188,23 +190,175 @@ def test_half_of_the_resamples_are_enough_for_an_interval():
 def test_few_structures_give_a_score_without_an_interval():
     frames, _, y, p = made()
     scorer = Scorer.from_frames(frames)
-    scores = scorer.score(y, p, scorer.group < 4)
+    scores = scorer.score(y, p, scorer.unit < 4)
     assert np.isfinite(scores.r2.value)
     assert np.isnan(scores.r2.interval()).all()
-    assert np.isfinite(scorer.score(y, p, scorer.group < 5).r2.interval()).all()
+    assert np.isfinite(scorer.score(y, p, scorer.unit < 5).r2.interval()).all()
     # They can be subtracted from those of more structures.
     assert (scores.r2 - scorer.score(y, p).r2).replicates.shape == scores.r2.replicates.shape
 
 
-def test_scores_by_label_are_scores_of_the_subsets():
+def test_parts_of_the_atoms_are_scored_on_the_resamples_of_all():
+    """As those of one domain: of the same groups as often, so that parts can be subtracted."""
+    frames, numbers, y, p = made()
+    scorer = Scorer.from_frames(frames, n_resamples=4)
+    where, labels = y > np.median(y), np.where(scorer.structure % 2, "odd", "even")
+    parts = {x: scorer.score(y, p, where & (labels == x)) for x in ("odd", "even")}
+    for name, part in parts.items():
+        rows = np.flatnonzero(where & (labels == name))
+        assert part.r2.value == pytest.approx(r2_score(y[rows], p[rows]), abs=1e-12)
+        expected = slow_within(y[rows], p[rows], numbers[rows], compounds(frames)[rows])
+        assert part.r2_within.value == pytest.approx(expected, abs=1e-12)
+        for replicate, counts in enumerate(scorer.bootstrap.counts):
+            drawn = np.repeat(rows, counts[scorer.unit[rows]])
+            assert part.r2.replicates[replicate] == pytest.approx(r2_score(y[drawn], p[drawn]))
+    assert parts["odd"].n_atoms + parts["even"].n_atoms == where.sum()
+    assert np.isfinite((parts["odd"].r2 - parts["even"].r2).interval()).all()
+
+
+# --- within kinds: another map, and the training set's means ---------------------------------
+
+
+def folds_and_levels(frames, y, seed=0):
+    """A fold of each group of structures, and the mean of each kind over the others' rows."""
+    kind = kinds(frames)
+    group = np.repeat([int(f.group[1:]) for f in frames], [len(f) for f in frames])
+    fold, levels = group % 3, np.empty_like(y)
+    for k in range(3):
+        for one in np.unique(kind):
+            rows = (fold != k) & (kind == one)
+            levels[(fold == k) & (kind == one)] = y[rows].mean() if rows.any() else y.mean()
+    return fold, levels
+
+
+def test_within_is_scored_by_its_own_predictions_against_the_means_of_training():
+    frames, numbers, y, p = made()
+    within = y + np.random.default_rng(3).normal(size=len(y)) + 7 * numbers
+    fold, levels = folds_and_levels(frames, y)
+    assert (np.abs(levels - y.mean()) > 0.1).any()
+    scorer = Scorer.from_frames(frames, n_resamples=4)
+    where = fold != 1
+    scores = scorer.score(y, p, where, within=within, levels=levels)
+    plain = scorer.score(y, p, where)
+    assert (scores.r2.value, scores.mae.value) == (plain.r2.value, plain.mae.value)
+    compound = compounds(frames)
+    rows = np.flatnonzero(where)
+    for found, drawn in [
+        (scores.r2_within.value, rows),
+        *(
+            (scores.r2_within.replicates[i], np.repeat(rows, counts[scorer.unit[rows]]))
+            for i, counts in enumerate(scorer.bootstrap.counts)
+        ),
+    ]:
+        expected = slow_within(
+            y[drawn], within[drawn], numbers[drawn], compound[drawn], levels[drawn]
+        )
+        assert found == pytest.approx(expected, abs=1e-10)
+
+
+def test_the_means_of_training_score_zero_within_and_never_below():
     frames, _, y, p = made()
     scorer = Scorer.from_frames(frames)
-    where, labels = y > np.median(y), np.where(scorer.structure % 2, "odd", "even")
-    parts = scorer.score_by(labels, y, p, where)
-    assert set(parts) == {"odd", "even"}
-    alone = scorer.score(y, p, where & (labels == "odd"))
-    np.testing.assert_array_equal(parts["odd"].r2.replicates, alone.r2.replicates)
-    assert parts["odd"].n_atoms + parts["even"].n_atoms == where.sum()
+    _, levels = folds_and_levels(frames, y)
+    scores = scorer.score(y, p, within=levels, levels=levels)
+    assert scores.r2_within.value == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_allclose(scores.r2_within.interval(), 0.0, atol=1e-12)
+    # From the mean over what is scored, which no probe knows, they would lie below zero.
+    assert scorer.score(y, p, within=levels).r2_within.value < -1e-3
+
+
+def test_a_constant_of_each_kind_costs_nothing_within():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    _, levels = folds_and_levels(frames, y)
+    offset = 100 * np.random.default_rng(0).normal(size=99)[kinds(frames)]
+    one, other = (scorer.score(y, p, within=p + c, levels=levels) for c in (0.0, offset))
+    assert other.r2_within.interval() == pytest.approx(one.r2_within.interval(), abs=1e-9)
+
+
+def test_a_missing_prediction_within_is_named():
+    frames, _, y, p = made()
+    scorer = Scorer.from_frames(frames)
+    with pytest.raises(ProbeError, match="no prediction"):
+        scorer.score(y, p, within=np.where(y > 5, np.nan, p))
+
+
+def test_kind_means_are_those_of_a_group_by():
+    frames, _, y, p = made()
+    kind = kinds(frames)
+    both = np.stack([y, p], axis=1)
+    expected = pd.DataFrame(both).groupby(kind).transform("mean").to_numpy()
+    np.testing.assert_allclose(kind_means(both, kind), expected)
+    np.testing.assert_allclose(kind_means(y, kind), expected[:, 0])
+
+
+# --- what is resampled -----------------------------------------------------------------------
+
+
+def test_units_are_what_was_held_out():
+    frames, numbers, y, p = made()
+    elements = np.unique(numbers, return_inverse=True)[1]
+    scorer = Scorer.from_frames(frames, unit=elements, n_resamples=50)
+    n = len(set(numbers.tolist()))
+    assert scorer.bootstrap.n_groups == n
+    scores = scorer.score(y, p)
+    assert (scores.n_units, scores.n_structures, scores.n_atoms) == (n, 60, len(y))
+    for replicate, counts in enumerate(scorer.bootstrap.counts[:5]):
+        rows = np.repeat(np.arange(len(y)), counts[elements])
+        assert scores.r2.replicates[replicate] == pytest.approx(r2_score(y[rows], p[rows]))
+    # Of too few there is no interval, however many atoms there are.
+    few = scorer.score(y, p, elements < 3)
+    assert few.n_units == 3
+    assert np.isnan(few.r2.interval()).all()
+    assert Scorer.from_frames(frames).score(y, p).n_units == 30
+
+
+class TestJackknife:
+    def of_a_mean(self, values):
+        """The mean of values, and without each in turn."""
+        n = len(values)
+        return Estimate(values.mean(), (values.sum() - values) / (n - 1), Jackknife(n))
+
+    @pytest.mark.parametrize("n", [5, 40])
+    def test_of_a_mean_it_is_the_t_interval_of_the_textbook(self, n):
+        values = np.random.default_rng(n).gamma(2.0, size=n)
+        expected = stats.t.interval(0.9, n - 1, values.mean(), stats.sem(values))
+        assert self.of_a_mean(values).interval(0.9) == pytest.approx(expected)
+
+    def test_it_holds_the_truth_as_often_as_it_says(self):
+        rng, held = np.random.default_rng(0), 0
+        for _ in range(400):
+            low, high = self.of_a_mean(rng.normal(size=8)).interval()
+            held += low < 0 < high
+        assert 0.92 < held / 400 < 0.98
+
+    def test_a_difference_counts_what_two_have_in_common(self):
+        values = np.random.default_rng(0).normal(size=20)
+        one, other = self.of_a_mean(values + 0.1), self.of_a_mean(values)
+        assert (one - other).interval() == pytest.approx((0.1, 0.1))
+        assert one.interval()[0] < other.interval()[1]
+
+    def test_a_cell_without_which_nothing_is_defined_leaves_no_interval(self):
+        values = np.random.default_rng(0).normal(size=20)
+        one = self.of_a_mean(values)
+        one.replicates[3] = np.nan
+        assert np.isnan(one.interval()).all()
+        assert np.isnan(Estimate(np.nan, np.zeros(20), Jackknife(20)).interval()).all()
+
+    def test_only_alike_resamples_can_be_subtracted(self):
+        one = self.of_a_mean(np.arange(5.0))
+        for other in (
+            Estimate(0.0, np.zeros(6), Jackknife(6)), Estimate(0.0, np.zeros(5), Bootstrap(5, 5)),
+        ):  # fmt: skip
+            with pytest.raises(ProbeError, match="same structures"):
+                _ = one - other
+
+    def test_about_another_value_the_width_stays(self):
+        one = self.of_a_mean(np.random.default_rng(0).normal(size=9))
+        low, high = one.interval()
+        moved = one.at(one.value + 3)
+        assert moved.value == one.value + 3
+        assert moved.interval() == pytest.approx((low + 3, high + 3))
 
 
 def test_a_difference_can_be_subtracted_from():

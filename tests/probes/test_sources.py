@@ -9,13 +9,19 @@ from interventions.toy import rattled
 from mpprobe.activations import Activations, LayerFeatures, Rows
 from mpprobe.models.potential import Layer
 from mpprobe.probes.baselines import (
+    Weights,
     batches,
+    local_electrostatics,
     neighbour_vectors,
     radial_densities,
     random_projection,
     soap,
 )
 from mpprobe.probes.sources import (
+    ELECTROSTATICS,
+    WITH_LAYER,
+    Source,
+    electrostatic_source,
     layer_sources,
     local_sources,
     probed_blocks,
@@ -91,3 +97,36 @@ def test_batches_are_put_together(frames, l, tmp_path, monkeypatch):
     assert len(list(folder.iterdir())) == 3 * len(expected)
     assert list(elsewhere.iterdir()) == []
     assert told == [(i + 1, 3 * len(described)) for i in range(3 * len(described))]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("l", [0, 1])
+def test_local_electrostatics_are_put_together_too(frames, l, relative, tmp_path):
+    rng = np.random.default_rng(0)
+    weights = Weights("charges of array a/b", [rng.normal(size=len(f)) for f in frames], relative)
+    source = electrostatic_source(frames, 4.0, weights, l, folder=tmp_path)
+    assert (source.kind, source.layer, source.block) == (ELECTROSTATICS, None, weights.name)
+    assert source.width == source.covariates == 12  # none of them bears a penalty
+    np.testing.assert_array_equal(source.values[:], local_electrostatics(frames, 4.0, weights, l))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_sums_of_several_charges_and_orders_lie_side_by_side(frames, tmp_path):
+    made = {}
+    for name in ("formal charges", "eeq charges"):
+        weights = Weights(name, [np.full(len(f), len(name) * 1.0) for f in frames])
+        for l in (0, 1):
+            expected = local_electrostatics(frames, 4.0, weights, l)
+            made[name, l] = electrostatic_source(frames, 4.0, weights, l, folder=tmp_path), expected
+    for source, expected in made.values():
+        np.testing.assert_array_equal(source.values[:], expected)
+
+
+def test_features_beside_a_layer_are_its_covariates(frames):
+    rng = np.random.default_rng(0)
+    local, layer = rng.normal(size=(48, 12)), rng.normal(size=(48, 5)).astype(np.float32)
+    one = Source(ELECTROSTATICS, None, "formal charges", local, covariates=12)
+    both = one.beside(Source("model", 3, "5x0e", layer), WITH_LAYER)
+    assert (both.kind, both.layer, both.block) == (WITH_LAYER, 3, "5x0e")
+    assert (both.width, both.covariates) == (17, 12)
+    np.testing.assert_array_equal(both.values[10:20], np.hstack([local, layer])[10:20])

@@ -21,7 +21,7 @@ def study(mace_file):
         [f for f in frames if set(f.numbers) <= set(potential.species)],
         targets=["potential", "charge:formal", "field"],
         splits=["structure", "compound"],
-        settings=mpprobe.Settings(n_resamples=100),
+        settings=mpprobe.Settings(n_resamples=100, n_assignments=1, random_seeds=2),
     )
 
 

@@ -14,9 +14,11 @@ from mpprobe import files as storing
 from mpprobe.errors import MPProbeError, StoreError
 from mpprobe.report import files
 from mpprobe.report.files import check_output, results, write_study, write_table
+from mpprobe.report.page import read_run
 from mpprobe.report.readings import readings
 
 TARGETS, SPLITS = ("potential", "charge:formal", "field"), ("structure", "compound")
+TABLES = ("scores", "differences", "conditional")
 
 
 def snapshot(folder):
@@ -47,16 +49,19 @@ def small(study):
 
 def renamed(study, name):
     tables = {}
-    for table in ("scores", "differences"):
+    for table in ("scores", "differences", "conditional"):
         rows = getattr(study, table)
         rows = rows[(rows["target"] == "potential") & (rows["split"] == "structure")]
         tables[table] = rows.assign(target=name)
+    key = "potential", "structure", 1
     return replace(
         study,
         **tables,
         true={name: study.true["potential"]},
         targets={name: study.targets["potential"]},
-        predictions={(name, "structure", 1): study.predictions["potential", "structure", 1]},
+        choices={(name, "structure"): {1: 1.0}},
+        predictions={(name, "structure", 1): study.predictions[key]},
+        within={(name, "structure", 1): study.within[key]},
         layers=(1,),
     )
 
@@ -89,7 +94,7 @@ def test_every_file_is_there_and_nothing_else(written):
     folder, returned = written
     stems = [f"parity_{t}_{s}".replace(":", "-") for t in TARGETS for s in SPLITS]
     figures = {stem + end for stem in stems for end in (".png", ".pdf")}
-    expected = {"results.json", "scores.csv", "differences.csv", "config.yaml",
+    expected = {"results.json", "scores.csv", "differences.csv", "conditional.csv", "config.yaml",
                 "layer_profile.png", "layer_profile.pdf", "structures.extxyz"}  # fmt: skip
     assert {file.name for file in returned} == expected | figures
     assert sorted(folder.iterdir()) == returned
@@ -100,26 +105,52 @@ def test_every_file_is_there_and_nothing_else(written):
 def test_results_json_is_strict_and_holds_the_whole_study(study, written):
     record = strict((written[0] / "results.json").read_text(encoding="utf-8"))
     assert record["readings"] == readings(study)
-    assert len(record["scores"]) == len(study.scores)
-    assert len(record["differences"]) == len(study.differences)
-    for row, (_, expected) in zip(record["scores"], study.scores.iterrows(), strict=True):
-        for column, value in expected.items():
-            if pd.isna(value):
-                assert row[column] is None
-            else:
-                assert row[column] == value
+    for name in TABLES:
+        table = getattr(study, name)
+        assert len(record[name]) == len(table) > 0
+        for row, (_, expected) in zip(record[name], table.iterrows(), strict=True):
+            for column, value in expected.items():
+                if pd.isna(value):
+                    assert row[column] is None
+                else:
+                    assert row[column] == value
     assert record["provenance"]["structures"] == study.provenance["structures"]
     assert record["provenance"]["settings"]["in_domain"] == ["bulk", "strained"]
     assert strict(json.dumps(results(study), allow_nan=False)) == record
 
 
 def test_tables_read_back_as_they_were(study, written):
-    for name in ("scores", "differences"):
+    for name in TABLES:
         table = pd.read_csv(written[0] / f"{name}.csv")
         expected = getattr(study, name)
         assert table.columns.tolist() == expected.columns.tolist()
         for column in table.select_dtypes("number"):
             np.testing.assert_allclose(table[column], expected[column].astype(float), rtol=1e-14)
+
+
+def test_results_json_says_how_often_each_layer_was_chosen(study, written):
+    record = strict((written[0] / "results.json").read_text(encoding="utf-8"))
+    found = {(c["target"], c["split"], c["layer"]): c["share"] for c in record["choices"]}
+    assert len(found) == len(record["choices"])
+    expected = {(*key, layer): share for key, shares in study.choices.items()
+                for layer, share in shares.items()}  # fmt: skip
+    assert found == expected
+
+
+def test_results_json_says_what_the_columns_of_scores_are(study, written):
+    record = strict((written[0] / "results.json").read_text(encoding="utf-8"))
+    named = {name for names in record["columns"] for name in names.split(", ")}
+    assert {"r2_within", "r2", "mae", "spread_low", "spread_high", "code_length"} <= named
+    assert named - set(study.scores.columns) == {"_low", "_high"}
+    assert all(record["columns"].values())
+
+
+def test_a_table_without_rows_is_written_and_read_back(small, tmp_path):
+    """As the one of what layers add, where only layer 0 was asked for."""
+    bare = replace(small, conditional=pd.DataFrame(), trivial=("potential",))
+    write_study(bare, tmp_path / "out")
+    assert read_run(tmp_path / "out").tables["conditional"].empty
+    assert strict((tmp_path / "out" / "results.json").read_text("utf-8"))["conditional"] == []
 
 
 def test_structures_carry_true_and_decoded_values(study, written):
@@ -139,10 +170,67 @@ def test_structures_carry_true_and_decoded_values(study, written):
         np.testing.assert_allclose(found, expected, atol=2e-8)
 
 
+def test_structures_carry_the_same_within_kinds(study, written):
+    images = ase.io.read(written[0] / "structures.extxyz", index=":")
+    for name, expected in {
+        "mpprobe_potential_within": study.true["potential"],
+        "mpprobe_potential_structure_layer_2_within": study.within["potential", "structure", 2],
+        "mpprobe_potential_compound_layer_1_within": study.within["potential", "compound", 1],
+    }.items():
+        found = np.concatenate([image.arrays[name] for image in images])
+        np.testing.assert_allclose(found, study.centred(expected), atol=2e-8)
+        # Neither what the map fitted to the whole target says, nor all zero.
+        assert np.ptp(found) > 0.01
+    whole = study.centred(study.predictions["potential", "structure", 2])
+    found = [i.arrays["mpprobe_potential_structure_layer_2_within"] for i in images]
+    assert not np.allclose(np.concatenate(found), whole, atol=1e-3)
+    trivial = np.concatenate([image.arrays["mpprobe_charge_formal_within"] for image in images])
+    np.testing.assert_allclose(trivial, 0, atol=1e-9)
+
+
+def test_what_is_within_kinds_has_no_mean_in_any(study, written):
+    frames = read_run(written[0]).frames
+    compounds = np.repeat([f.compound for f in frames], [len(f) for f in frames])
+    species = np.concatenate([f.numbers for f in frames])
+    names = [n for n in frames[0].atoms.arrays if n.endswith("_within")]
+    assert len(names) == 2 * (1 + len(SPLITS) * len(study.layers))
+    for name in names:
+        values = np.concatenate([f.atoms.arrays[name] for f in frames])
+        for compound, number in set(zip(compounds, species, strict=True)):
+            kind = (compounds == compound) & (species == number)
+            np.testing.assert_allclose(values[kind].mean(), 0, atol=1e-7)
+
+
+def test_vectors_have_no_arrays_within_kinds(study):
+    arrays = files.atom_arrays(study)
+    assert "field_structure_layer_1" in arrays
+    assert not any(n.startswith("field") and n.endswith("_within") for n in arrays)
+
+
+def test_results_json_says_what_every_array_is(study, written):
+    record = strict((written[0] / "results.json").read_text(encoding="utf-8"))
+    about = {a.pop("array"): a for a in record["arrays"]}
+    (image, *_) = ase.io.read(written[0] / "structures.extxyz", index=":")
+    assert set(about) == {n for n in image.arrays if n.startswith("mpprobe_")}
+    place = {"target": "potential", "split": "structure", "layer": 2}
+    assert about["mpprobe_potential"] == {"kind": "true", "target": "potential", "unit": "V"}
+    assert about["mpprobe_potential_within"] == {
+        "kind": "true within kinds", "target": "potential", "unit": "V"
+    }  # fmt: skip
+    assert about["mpprobe_potential_structure_layer_2"] == {"kind": "decoded", **place}
+    assert about["mpprobe_potential_structure_layer_2_within"] == {
+        "kind": "decoded within kinds", **place
+    }  # fmt: skip
+    assert about["mpprobe_map_layer_2"] == {"kind": "map", "layer": 2}
+    kinds = {a["kind"] for a in about.values() if a.get("target") == "field"}
+    assert kinds == {"true", "decoded"}
+
+
 def test_only_layers_asked_for_are_written(study):
     arrays = files.atom_arrays(replace(study, layers=(2,)))
     assert "potential_structure_layer_2" in arrays
-    assert not any(name.endswith(("layer_0", "layer_1")) for name in arrays)
+    assert "potential_structure_layer_2_within" in arrays
+    assert not any(name.removesuffix("_within").endswith(("layer_0", "layer_1")) for name in arrays)
 
 
 def test_the_configuration_is_written_as_given_or_not_at_all(small, written, tmp_path):

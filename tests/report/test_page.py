@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,6 +14,8 @@ import pandas as pd
 import pytest
 
 from mpprobe.errors import ReportError
+from mpprobe.probes.sources import CHOSEN
+from mpprobe.report import files
 from mpprobe.report.files import write_study
 from mpprobe.report.page import build, read_run, viewer, write_report
 from mpprobe.report.page.compare import comparison, heading
@@ -74,6 +77,8 @@ def test_it_holds_readings_figures_tables_and_provenance(page, folder):
     images = [attrs for tag, attrs in text.found if tag == "img"]
     assert len(images) == len(run.figures)
     assert all(image["src"].startswith("data:image/png") and image["alt"] for image in images)
+    assert set(run.tables) == {"scores", "differences", "conditional"}
+    assert all(re.search(f"<summary>[^<]*: {name} <small>", page) for name in run.tables)
     assert run.results["provenance"]["structures"]["sha256"] in page
     assert "mpprobe probe --config probe.yaml" in page
     assert "model: mine" in page
@@ -124,10 +129,61 @@ def test_every_decoded_value_is_in_the_viewer(folder, study):
         held = [np.nan if v is None else v for v in values[name]["values"]]
         np.testing.assert_allclose(held, size, rtol=1e-3, atol=1e-3)
     assert set(shown.maps) == set(study.layers)
+    assert shown.start == study.best_layer("potential", "structure")
     assert shown.start in study.layers
     json.dumps(shown.as_json(), allow_nan=False)
     assert {arrow.target for arrow in shown.arrows} == {"field"}
     assert values["potential true"]["units"] == "V"
+
+
+def values_of(shown, name):
+    return np.array([np.nan if v is None else v
+                     for v in shown.dataset["properties"][name]["values"]])  # fmt: skip
+
+
+def test_numbers_are_in_the_viewer_within_kinds_too_and_their_residuals_only_so(folder, study):
+    shown = viewer.viewer(read_run(folder))
+    true = study.centred(study.true["potential"])
+    np.testing.assert_allclose(values_of(shown, "potential within kinds true"), true, atol=1e-3)
+    for split, layer in (("structure", 1), ("compound", 2)):
+        where = f"layer {layer}, by {split}"
+        own = [c for c in shown.columns
+               if (c.target, c.split, c.layer) == ("potential", split, layer)]  # fmt: skip
+        assert [(c.kind, c.name) for c in own] == [
+            ("decoded", f"potential decoded, {where}"),
+            ("decoded", f"potential within kinds decoded, {where}"),
+            ("residual", f"potential within kinds decoded less true, {where}"),
+        ]
+        decoded = study.centred(study.within["potential", split, layer])
+        for column, expected in zip(own[1:], (decoded, decoded - true), strict=True):
+            np.testing.assert_allclose(values_of(shown, column.name), expected, atol=1e-3)
+            assert shown.dataset["properties"][column.name]["units"] == "V"
+
+
+def test_vectors_are_in_the_viewer_as_they_are_and_so_are_their_residuals(folder, study):
+    shown = viewer.viewer(read_run(folder))
+    own = [c for c in shown.columns if c.target == "field" and c.split != "compound"]
+    assert [(c.kind, c.name) for c in own] == [
+        ("true", "field true"),
+        ("decoded", "field decoded, layer 1, by structure"),
+        ("residual", "field decoded less true, layer 1, by structure"),
+    ]
+    left = study.predictions["field", "structure", 1] - study.true["field"]
+    sizes = np.linalg.norm(left, axis=1)
+    np.testing.assert_allclose(values_of(shown, own[2].name), sizes, rtol=1e-3, atol=1e-3)
+
+
+def test_of_each_target_split_and_layer_there_is_one_residual(folder, study):
+    """The page takes the first of a kind that it finds."""
+    columns = viewer.viewer(read_run(folder)).columns
+    residuals = [(c.target, c.split, c.layer) for c in columns if c.kind == "residual"]
+    expected = [key for key in study.predictions if key[2] in study.layers]
+    assert sorted(residuals) == sorted(expected)
+    names = [c.name for c in columns]
+    assert len(names) == len(set(names))
+    for target in ("potential", "charge:formal"):
+        first = next(c for c in columns if (c.target, c.kind) == (target, "true"))
+        assert first.name == f"{target} true"
 
 
 def test_a_page_too_large_shows_a_sample_and_says_so(folder, tmp_path, monkeypatch):
@@ -167,6 +223,55 @@ def test_runs_are_compared(folder, study, tmp_path):
     assert len(table) == len(scores[["target", "split"]].drop_duplicates())
     assert table.iloc[0, 2].startswith("layer ")
     assert comparison(runs[:1]).empty
+
+
+@pytest.fixture(scope="module")
+def choosing(study, tmp_path_factory):
+    """Runs whose training folds choose layer 1 and layer 2, without figures."""
+    runs = []
+    for layer, ends in ((1, (0.5, 0.4, 0.6)), (2, (0.25, np.nan, np.nan))):
+        scores = study.scores.copy()
+        rows = (scores["features"] == CHOSEN) & (scores["target"] == "potential")
+        scores.loc[rows, ["r2_within", "r2_within_low", "r2_within_high"]] = ends
+        shares = {t: 0.7 if t == layer else 0.3 for t in (1, 2)}
+        choices = {key: shares if len(own) == 2 else own for key, own in study.choices.items()}
+        folder = tmp_path_factory.mktemp("choosing") / f"layer {layer}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files, "save", lambda figure, path: [])
+            write_study(replace(study, scores=scores, choices=choices), folder)
+        runs.append(read_run(folder))
+    return runs
+
+
+def test_runs_are_compared_by_the_layer_that_their_training_folds_choose(choosing):
+    assert [run.best_layer("potential", "structure") for run in choosing] == [1, 2]
+    table = comparison(choosing).set_index(["target", "split"])
+    for split in ("structure", "compound"):
+        assert table.loc[("potential", split)].tolist() == [
+            "layer 1: 0.50 [0.40, 0.60]", "layer 2: 0.25"
+        ]  # fmt: skip
+    # The only layer with vectors, and the same score in both.
+    field = table.loc[("field", "structure")].tolist()
+    assert field[0] == field[1]
+    assert field[0].startswith("layer 1: ")
+    # Nothing to score within kinds.
+    assert table.loc[("charge:formal", "structure")].tolist() == ["layer 1: –", "layer 2: –"]
+
+
+def test_the_page_begins_with_the_layer_that_the_training_folds_choose(choosing):
+    assert [viewer.viewer(run).start for run in choosing] == [1, 2]
+
+
+@pytest.mark.parametrize(("shares", "best"), [([0.2, 0.8], 2), ([0.8, 0.2], 1), ([0.5, 0.5], 1)])
+def test_of_layers_chosen_as_often_a_run_has_the_first(folder, shares, best):
+    run = read_run(folder)
+    choices = [{"target": "t", "split": "s", "layer": k + 1, "share": share}
+               for k, share in enumerate(shares)]  # fmt: skip
+    others = [{"target": "t", "split": "x", "layer": 9, "share": 1.0},
+              {"target": "x", "split": "s", "layer": 9, "share": 1.0}]  # fmt: skip
+    for order in (choices + others, others + choices[::-1]):
+        held = replace(run, results={**run.results, "choices": order})
+        assert held.best_layer("t", "s") == best
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_layer_target_and_colour_change_what_is_drawn(opened):
     viewer.locator("[data-choose=layer]").select_option("2")
     assert drawn() == ("layer 2: component 1", "potential decoded, layer 2, by structure")
     viewer.locator("[data-choose=kind]").select_option("residual")
-    assert drawn()[1] == "potential decoded less true, layer 2, by structure"
+    assert drawn()[1] == "potential within kinds decoded less true, layer 2, by structure"
     viewer.locator("[data-choose=map]").select_option("parity")
     assert drawn()[0] == "potential true"
     viewer.locator("[data-choose=target]").select_option("charge:formal")

@@ -1,4 +1,4 @@
-"""Transfer: the layer is chosen in domain, the figure shows the table, controls are grey."""
+"""Transfer: the layer is chosen in domain, the figure shows the table, controls are told apart."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mpprobe
+from mpprobe.probes.sources import ELECTROSTATICS, LOCAL, SAME_WIDTH, SPECIES_MEAN
 from mpprobe.report.figures import FLOOR
 from mpprobe.report.transfer import transfer_figure, transfer_readings, transfer_rows
 
@@ -21,7 +22,9 @@ def moved(mace_file):
     return mpprobe.probe(
         potential, [f for f in frames if set(f.numbers) <= set(potential.species)],
         targets=["potential", "charge:formal"], splits="domain",
-        settings=mpprobe.Settings(n_resamples=50, in_domain=IN_DOMAIN),
+        settings=mpprobe.Settings(
+            n_resamples=50, in_domain=IN_DOMAIN, n_assignments=1, random_seeds=1
+        ),
     )  # fmt: skip
 
 
@@ -45,7 +48,16 @@ def test_domains_that_were_fitted_in_come_first(moved):
         assert set(own[own["in_domain"]]["subset"]) == set(IN_DOMAIN)
 
 
-def test_the_figure_has_every_row_and_only_the_model_in_colour(moved):
+def test_each_domain_has_the_model_and_what_it_stands_against(moved):
+    """Not what is chosen among layers, nor what they add to something."""
+    rows = transfer_rows(moved.scores, IN_DOMAIN)
+    descriptors = [name + end for name in LOCAL[0] for end in ("", SAME_WIDTH)]
+    expected = sorted(["model", "random weights", ELECTROSTATICS, SPECIES_MEAN, *descriptors])
+    for _, own in rows.groupby(["target", "subset"]):
+        assert sorted(own["features"]) == expected
+
+
+def test_the_figure_has_every_row_and_controls_in_grey_but_local_electrostatics(moved):
     rows = transfer_rows(moved.scores, IN_DOMAIN)
     figure = transfer_figure(rows)
     for axis in figure.axes:
@@ -59,7 +71,8 @@ def test_the_figure_has_every_row_and_only_the_model_in_colour(moved):
             expected = of_kind.reindex(["strained", "cluster"]).clip(lower=FLOOR)
             np.testing.assert_allclose(line.get_ydata(), expected)
             red, green, blue = colours.to_rgb(line.get_color())
-            assert (red == green == blue) == (label != "trained model")
+            assert (red == green == blue) == (label not in ("trained model", ELECTROSTATICS))
+    assert len({line.get_marker() for line in drawn.values()}) == len(drawn)
 
 
 def test_readings_give_each_domain_and_leave_out_what_species_decide(moved):

@@ -16,7 +16,7 @@ from mpprobe.targets import registry
 
 pytestmark = pytest.mark.slow  # workers start for a minute; test_executor.py has some by default
 
-QUICK = Settings(n_resamples=100)
+QUICK = Settings(n_resamples=100, n_assignments=2, random_seeds=2)
 ASKED = {"targets": ["potential", "field"], "settings": QUICK, "max_atoms": 8}
 
 
@@ -39,7 +39,7 @@ def here(mace, few):
 
 
 def assert_same(there, here, tolerance=1e-6):
-    for table in ("scores", "differences"):
+    for table in ("scores", "differences", "conditional"):
         one, other = getattr(there, table), getattr(here, table)
         assert_frame_equal(one, other, rtol=tolerance, atol=tolerance)
 
@@ -47,7 +47,9 @@ def assert_same(there, here, tolerance=1e-6):
 @pytest.fixture(scope="module")
 def store(mace, few, tmp_path_factory):
     """The features of the same structures on disk, in several shards."""
-    store = mpprobe.Store.create(tmp_path_factory.mktemp("store"), mace, few, max_atoms=8)
+    store = mpprobe.Store.create(
+        tmp_path_factory.mktemp("store"), mace, few, max_atoms=8, random_seeds=2
+    )
     store.extract(mace)
     assert len(store.shards) > 3
     return store

@@ -14,8 +14,9 @@ from mpprobe.errors import AttributionError
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
-from mpprobe.probes.baselines import one_hot
+from mpprobe.probes.baselines import label_means, one_hot
 from mpprobe.probes.crossfit import cross_predict
+from mpprobe.probes.duplicates import kept_together
 from mpprobe.probes.scores import Scorer
 from mpprobe.probes.sources import probed_blocks, probed_columns
 from mpprobe.structures import Frame, as_frames, check
@@ -40,9 +41,10 @@ def energy_lens(
 ) -> pd.DataFrame:
     """How well each layer already tells the site energies that the model ends with.
 
-    A linear readout of the scalars, with a constant for each species, is fitted to the model's own
-    site energies in every layer and scored on structures held out. Where the model reads energies
-    out layer by layer, as MACE does, the sum of its own readouts up to a layer is scored too.
+    A linear readout of the scalars, with a constant for each species in each compound (for the
+    error: for each species), is fitted to the model's own site energies in every layer and scored
+    on structures held out. Where the model reads energies out layer by layer, as MACE does, the sum
+    of its own readouts up to a layer is scored too.
 
     Args:
         potential: from :func:`mpprobe.load`.
@@ -54,9 +56,9 @@ def energy_lens(
 
     Returns:
         A row for each model (``trained``, ``random weights``), way of reading (``fitted``,
-        ``model's own``) and layer: ``r2_within`` (within species and compound) and ``mae`` (eV),
-        each with its 95 % interval over structures, ``_low`` and ``_high``; for the model's own
-        readouts the error of what they sum to.
+        ``model's own``) and layer: ``r2_within`` (within kinds, species in compounds) and ``mae``
+        (eV), each with its 95 % interval over structures, ``_low`` and ``_high``; for the model's
+        own readouts the error of what they sum to.
 
     Raises:
         AttributionError: no structures.
@@ -69,6 +71,7 @@ def energy_lens(
     if not frames:
         raise AttributionError("nothing to read: give structures")
     check(frames, species=potential.species, cutoff=potential.cutoff)
+    frames, _ = kept_together(frames, potential.cutoff)
     split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
     scorer = Scorer.from_frames(frames, n_resamples=settings.n_resamples, seed=settings.seed)
     species = one_hot(np.concatenate([frame.numbers for frame in frames]))
@@ -76,12 +79,16 @@ def energy_lens(
     for name, model in models_of(potential, random_weights, settings.seed):
         layers = [layer for layer in model.layers if probed_blocks(layer, 0)]
         run = Evaluator(model, frames, max_atoms).run(layers=[t.index for t in layers])
-        energy = run.site_energies
+        energy, kind = run.site_energies, scorer.kind
+        levels = label_means(energy[:, None], kind, split)[:, 0]
         for k, layer in enumerate(layers):
             x = run.features[layer.index][:, probed_columns(layer, 0)[:, 0]]
-            x = np.hstack([x.astype(np.float64), species])
-            fit = cross_predict(x, energy[:, None], split)
-            scores = scorer.score(energy, fit.predictions[:, 0], fit.scored)
+            x = x.astype(np.float64)
+            within = cross_predict(x, energy[:, None], split, kinds=kind).predictions[:, 0]
+            whole = cross_predict(np.hstack([x, species]), energy[:, None], split)
+            scores = scorer.score(
+                energy, whole.predictions[:, 0], whole.scored, within=within, levels=levels
+            )
             rows.append({"model": name, "readout": FITTED, "layer": layer.index, **_cells(scores)})
             if progress is not None:
                 progress(f"energies in {model.name}", k + 1, len(layers))

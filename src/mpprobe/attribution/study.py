@@ -25,7 +25,9 @@ from mpprobe.attribution.scalars import (
 from mpprobe.errors import AttributionError
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
+from mpprobe.probes.duplicates import kept_together
 from mpprobe.probes.ridge import RidgeProbe
+from mpprobe.probes.scores import kinds
 from mpprobe.probes.sources import probed_columns
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
@@ -330,9 +332,11 @@ def parse_number(text: str) -> Scalar | tuple[str, int]:
 def fit_decoded(
     potential: Potential, frames: Sequence[Frame], target: str, atom: int, layer: int
 ) -> Decoded:
-    """What a linear probe, fitted on structures, reads of an atom's features.
+    """What a linear probe, fitted on structures within kinds, reads of an atom's features.
 
-    Its penalty is chosen by leaving out each fifth of the groups of structures.
+    Kinds are species in compounds. What is read has a constant of its own for each of them, of
+    which the intercept here is the mean over all atoms. The probe's penalty is chosen by leaving
+    out each fifth of the groups of structures.
 
     Raises:
         MPProbeError: a structure or target that can't be used.
@@ -342,7 +346,8 @@ def fit_decoded(
     about = potential.layer(layer)
     features = Evaluator(potential, frames).features([layer])[layer]
     columns = probed_columns(about, 0)[:, 0]
-    groups = np.unique([frame.group for frame in frames], return_inverse=True)[1] % 5
+    kept, _ = kept_together(frames, potential.cutoff)
+    groups = np.unique([frame.group for frame in kept], return_inverse=True)[1] % 5
     if not groups.any():
         raise AttributionError(
             f"{target}: the probe is fitted on one group of structures, and its penalty is chosen "
@@ -350,7 +355,8 @@ def fit_decoded(
         )
     probe = RidgeProbe()
     cells = np.repeat(groups, [len(frame) for frame in frames])
-    probe.partial_fit(features[:, columns].astype(np.float64), y[:, None], cells)
+    x = features[:, columns].astype(np.float64)
+    probe.partial_fit(x, y[:, None], cells, kinds(frames))
     solved = probe.solve()
     weights = np.zeros(about.dim)
     weights[columns] = solved.coef[:, 0]

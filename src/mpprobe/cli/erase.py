@@ -29,8 +29,8 @@ def erase(
     part: Annotated[
         str,
         typer.Option(
-            help="Of the target: within (less its mean within species and compound), species (the "
-            "same, one direction a species), or whole.",
+            help="Of the target: within (less its mean over each species in each compound), "
+            "species (the same, one direction a species), or whole.",
             autocompletion=completion.choice(*completion.PARTS),
         ),
     ] = "within",

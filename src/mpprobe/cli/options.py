@@ -252,6 +252,9 @@ RandomWeights = Annotated[
         help="The same with the architecture's weights drawn at random.",
     ),
 ]
+RandomSeeds = Annotated[
+    int, typer.Option(min=0, help="How many models with random weights to compare with.")
+]
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Where the results go.")
 ]
@@ -267,6 +270,18 @@ InDomain = Annotated[
         autocompletion=completion.domains,
     ),
 ]  # fmt: skip
+Assignments = Annotated[
+    int, typer.Option(min=1, help="Random assignments to folds that scores are averaged over.")
+]
+NearDuplicates = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT",
+        help="Copies and neighbouring frames of a trajectory: together on one side of a split, or "
+        "apart.",
+        autocompletion=completion.choice("together", "apart"),
+    ),
+]
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind each interval.")]
 Forces = Annotated[
     str, typer.Option(metavar="NAME", help="Per-atom array of the reference forces (eV/Å).")

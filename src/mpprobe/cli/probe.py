@@ -46,6 +46,9 @@ def probe(
     limit: options.Limit = None,
     on_error: options.OnError = "stop",
     folds: options.Folds = 5,
+    assignments: options.Assignments = 5,
+    random_seeds: options.RandomSeeds = 5,
+    near_duplicates: options.NearDuplicates = "together",
     resamples: options.Resamples = 1000,
     in_domain: options.InDomain = ["bulk", "strained"],
     seed: options.Seed = 0,
@@ -74,9 +77,10 @@ def probe(
 ) -> int:
     """Probe the node features of a potential for charges, potentials or fields.
 
-    Each layer's score is printed beside its controls: the same architecture with random weights,
-    a random direction of the features, the target shuffled within species; and beside layer 0,
-    the species means, and local-geometry descriptors at the same cutoff.
+    Probes are fitted and scored within kinds (species in compounds). Each layer's score is printed
+    beside its controls: the same architecture with random weights, random directions of the
+    features, the target shuffled within kinds, local-geometry descriptors at the same cutoff, and
+    charge-weighted sums over the neighbours; and what the layer adds to these sums.
     """
     store = choose_store(context, model, store)
     choose_executor(executor, scheduler, workers)
@@ -86,6 +90,7 @@ def probe(
         require("chemiscope", "--report")
     from mpprobe import Settings, Store, load, make_plan
     from mpprobe.cli.given import Given
+    from mpprobe.report.readings import duplicates_line
 
     given, frames = Given(on_error), None
     if store is None:
@@ -97,10 +102,13 @@ def probe(
         source = Store.open(store)
     make = partial(
         make_plan, source, layers=layer, targets=target, splits=split,
-        settings=Settings(folds, resamples, seed, tuple(in_domain)),
+        settings=Settings(folds, resamples, seed, tuple(in_domain), assignments, random_seeds,
+                          near_duplicates),
     )  # fmt: skip
     plan = make(frames)
     note(_summary(plan), quiet)
+    if plan.n_near_duplicates:
+        note(duplicates_line(plan.n_near_duplicates, near_duplicates), quiet)
     for line in _stored(plan):
         note(line, quiet)
     if dry_run:
@@ -137,7 +145,7 @@ def _summary(plan: Plan) -> str:
         f"{plan.model.name}, layer {', '.join(map(str, plan.layers))}; "
         f"{len(plan.frames)} structures of {n_atoms:,} atoms; target "
         f"{', '.join(t.name for t in plan.targets)}; held out by "
-        f"{', '.join(s.name for s in plan.splits)}"
+        f"{', '.join(assignments[0].name for assignments in plan.splits)}"
     )
 
 

@@ -36,7 +36,8 @@ def steer(
     part: Annotated[
         str,
         typer.Option(
-            help="Of the target: within (less its mean within species and compound), or whole.",
+            help="Of the target: within (less its mean over each species in each compound) or "
+            "whole.",
             autocompletion=completion.choice("within", "whole"),
         ),
     ] = "within",

@@ -17,8 +17,10 @@ from mpprobe.interventions import block_columns, block_rows
 from mpprobe.models.controls import TRAINED, models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
+from mpprobe.probes.baselines import label_means
 from mpprobe.probes.crossfit import cross_predict
-from mpprobe.probes.scores import Scorer
+from mpprobe.probes.duplicates import kept_together
+from mpprobe.probes.scores import Scorer, kind_means
 from mpprobe.probes.sources import probed_blocks
 from mpprobe.probes.splits import Split
 from mpprobe.probes.statistics import RESOLUTION
@@ -44,12 +46,15 @@ class EncodingErrors:
         atoms: a row for each atom: ``structure``, ``atom``, ``species``, ``compound``, ``domain``,
             ``group``, ``in_domain``; ``force_error`` and ``force`` (eV/Å), lengths of F − F_ref and
             of F_ref; ``error:TARGET``, how far the decoded quantity is off in the target's unit
-            (for vectors the length), and ``control:TARGET``, the same decoded from the features of
-            the architecture with random weights; ``distance`` from the training cloud in the
-            layer of the first target, in standard deviations of its features.
+            (for vectors the length), by probes fitted within kinds (species in compounds), an atom
+            whose kind was not trained on being measured from the mean of its kind in its domain
+            (NaN where it is alone of its kind there); ``control:TARGET``, the same decoded from the
+            features of the architecture with random weights; ``distance`` from the training cloud
+            in the layer of the first target, in standard deviations of its features.
         layers: a row for each model (``trained``, ``random weights``) and target: ``model``,
-            ``target``, ``unit``, ``layer``, the one whose probe is best in domain, and that
-            probe's score there, ``r2`` (within species; for vectors R²).
+            ``target``, ``unit``, ``layer``, the one that is read out of domain, and the score on
+            what is held out in domain, ``r2`` (within kinds; for vectors R²), of the layer that
+            each fold chose.
         provenance: versions, settings, hashes of model and structures.
     """
 
@@ -70,9 +75,10 @@ def encoding_errors(
 ) -> EncodingErrors:
     """Decode quantities by probes trained in domain, and set their errors beside the force errors.
 
-    Each target is read from the layer whose probe scores best on structures in domain that were
-    held out; nothing out of domain has a say in that. Atoms in domain are decoded by probes that
-    haven't seen their group, those out of domain by one trained on all that is in domain.
+    Each target is read from the layer whose probe has the least error in the inner folds of the
+    training set, fold by fold; nothing that is tested has a say in that. Atoms in domain are
+    decoded by probes that haven't seen their group, those out of domain by one trained on all that
+    is in domain.
 
     Args:
         potential: from :func:`mpprobe.load`.
@@ -93,6 +99,7 @@ def encoding_errors(
     settings = settings or Settings()
     frames = as_frames(structures)
     reference, split = check_encoding(potential, frames, targets, settings)
+    frames, _ = kept_together(frames, potential.cutoff)
     found = [get_target(name, frames) for name in dict.fromkeys(targets)]
     decoder = _Decoder(
         [(target, np.concatenate(target.values(frames, potential.cutoff))) for target in found],
@@ -140,8 +147,9 @@ def check_encoding(
         raise ProbeError("nothing to decode: give at least one target")
     reference = np.concatenate([reference_of(frame).forces for frame in frames])
     check(frames, species=potential.species, cutoff=potential.cutoff)
+    kept, _ = kept_together(frames, potential.cutoff)
     split = make_split(
-        "domain", frames, n_folds=settings.n_folds, seed=settings.seed,
+        "domain", kept, n_folds=settings.n_folds, seed=settings.seed,
         in_domain=settings.in_domain,
     )  # fmt: skip
     return reference, split
@@ -179,7 +187,7 @@ class _Decoder:
         errors, rows = {}, []
         for target, values in self.targets:
             best = self._best_layer(model, features, target, values)
-            off = values - best.pop("decoded")
+            off = best.pop("off")
             errors[target.name] = np.abs(off) if off.ndim == 1 else np.linalg.norm(off, axis=1)
             rows.append({"target": target.name, "unit": target.unit, **best})
         return errors, rows
@@ -194,20 +202,48 @@ class _Decoder:
     def _best_layer(
         self, model: Potential, features: Mapping[int, np.ndarray], target: Target, y: np.ndarray
     ) -> dict:
-        """The layer whose probe is best in domain, its score, and what it decodes."""
-        inside = self.labels["in_domain"].to_numpy() & self.split.scored
-        best: dict = {"r2": -np.inf}
+        """The layer read out of domain, the score in domain, and errors of what is decoded.
+
+        Each fold takes the layer with the least error in its own inner folds.
+        """
+        kind, fits = self.scorer.kind, {}
         for layer in model.layers:
-            if layer.index == 0 or not probed_blocks(layer, target.l):
-                continue
-            x = block_rows(features[layer.index], block_columns(layer, target.l))
-            fit = cross_predict(x if target.l else x[:, :, 0], y[..., None], self.split)
-            decoded = fit.predictions[..., 0]
-            scores = self.scorer.score(y, decoded, inside)
-            r2 = (scores.r2 if target.l else scores.r2_within).value
-            if not best["r2"] >= r2:  # also where it isn't defined
-                best = {"layer": layer.index, "r2": r2, "decoded": decoded}
-        return best
+            if layer.index > 0 and probed_blocks(layer, target.l):
+                x = block_rows(features[layer.index], block_columns(layer, target.l))
+                x = x if target.l else x[:, :, 0]
+                fits[layer.index] = cross_predict(x, y[..., None], self.split, kinds=kind)
+        decoded, known = np.full_like(y, np.nan), np.zeros(len(y), dtype=bool)
+        for k in range(len(self.split.folds)):
+            errors = {t: fit.maps[k].error[0] for t, fit in fits.items()}
+            best = min(errors, key=errors.__getitem__)
+            rows = self.split.test == k
+            decoded[rows] = fits[best].predictions[rows, ..., 0]
+            known |= rows & np.isin(kind, fits[best].maps[k].kinds)
+        inside = self.labels["in_domain"].to_numpy() & self.split.scored
+        levels = label_means(y[..., None], kind, self.split)[..., 0]
+        scores = self.scorer.score(y, decoded, inside, levels=levels)
+        r2 = (scores.r2 if target.l else scores.r2_within).value
+        off = y - decoded
+        if target.l == 0:
+            off = np.where(known, off, self._about_own_mean(off))
+        return {"layer": best, "r2": r2, "off": off}
+
+    def _about_own_mean(self, off: np.ndarray) -> np.ndarray:
+        """Residuals about their mean over atoms of the same kind and domain.
+
+        Larger by √(n/(n − 1)), so that n of them are as large as n about a mean known before; NaN
+        for one alone.
+        """
+        domain = np.unique(self.labels["domain"], return_inverse=True)[1]
+        group = np.unique([self.scorer.kind, domain], axis=1, return_inverse=True)[1].ravel()
+        scored = self.split.scored
+        group, values = group[scored], off[scored]
+        n = np.bincount(group)[group]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = (values - kind_means(values, group)) * np.sqrt(n / (n - 1))
+        left = np.full(len(off), np.nan)
+        left[scored] = np.where(n > 1, found, np.nan)
+        return left
 
 
 def _scaled(features: np.ndarray, inside: np.ndarray) -> np.ndarray:

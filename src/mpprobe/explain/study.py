@@ -97,7 +97,7 @@ def explain(
     :func:`mixed_model`) and predict them in domains not fitted on (:func:`held_out_domains`),
     beside the distance from the training cloud and what random weights decode; and whether forces
     need the decoded subspaces, in domain and out of it, beside random ones (:func:`erase`, all
-    layers at once, less the mean within species and compound).
+    layers at once, less the mean over each species in each compound).
 
     Args:
         potential: from :func:`mpprobe.load`.

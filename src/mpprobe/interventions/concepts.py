@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpprobe.errors import InterventionError
-from mpprobe.probes.scores import kinds
+from mpprobe.probes.scores import kind_means, kinds
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
 from mpprobe.targets.target import rounding
@@ -62,10 +62,15 @@ def within_species(
     Zero where all that is left of a species is rounding: what doesn't vary must not be read.
     """
     kind = kinds(frames)
-    off = values - (np.bincount(kind, weights=values) / np.bincount(kind))[kind]
+    off = values - kind_means(values, kind)
     largest = np.zeros(kind.max() + 1)
     np.maximum.at(largest, kind, np.abs(off))
     return np.where(largest[kind] > rounding(values, resolution), off, 0.0)
+
+
+def kinds_of_part(frames: Sequence[Frame], target: Target, part: str) -> np.ndarray | None:
+    """The kinds (n_atoms,) within which a part of a target is read; None for all of it."""
+    return kinds(frames) if target.l == 0 and part != "whole" else None
 
 
 def species_columns(frames: Sequence[Frame]) -> np.ndarray:

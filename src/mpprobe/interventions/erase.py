@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 
 from mpprobe.errors import InterventionError
 from mpprobe.models.potential import Layer
+from mpprobe.probes.scores import kind_means
 from mpprobe.probes.sources import probed_columns
 from mpprobe.targets.target import ROUNDING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Directions in which features vary by less than this, of the largest variance, are rounding.
 RESOLUTION = 1e-12
+# Features that vary within kinds by less than this of their size are constant there.
+CONSTANT = 1e-7
 # Singular values of the correlation of whitened features and standardised targets: below is noise.
 CORRELATION = 1e-3
 
@@ -33,7 +36,8 @@ class Erasure:
     Attributes:
         layer: index of the layer.
         columns: of its features, shape (C, 2l + 1).
-        mean: x̄, (C,).
+        mean: x̄, (C,); or (n_atoms, C), that of each atom's kind, of given structures: then only
+            what differs from the mean of the kind is taken out.
         left, right: L (C, r) and R (r, C).
     """
 
@@ -48,13 +52,26 @@ class Erasure:
     def rank(self) -> int:
         return self.left.shape[1]
 
+    def for_atoms(self, atoms: slice) -> Erasure:
+        """The erasure of some of the atoms, as batches take them."""
+        return self if self.mean.ndim == 1 else replace(self, mean=self.mean[atoms], _tensors={})
+
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Node features (n_atoms, layer.dim) without the subspace."""
+        """Node features (n_atoms, layer.dim) without the subspace.
+
+        Raises:
+            InterventionError: there are other atoms than those whose means it has.
+        """
         import torch
 
+        if self.mean.ndim == 2 and len(features) != len(self.mean):
+            raise InterventionError(
+                f"an erasure within kinds of {len(self.mean)} atoms is applied to {len(features)}: "
+                "it holds for the structures that it was fitted on"
+            )
         columns, mean, left, right = self._on(features)
         x = features[:, columns.ravel()].reshape(len(features), *columns.shape)
-        inside = torch.einsum("rc,ncm->nrm", right, x - mean[:, None])
+        inside = torch.einsum("rc,ncm->nrm", right, x - mean[..., None])
         change = torch.einsum("cr,nrm->ncm", left, inside)
         return features.index_add(1, columns.ravel(), -change.reshape(len(features), -1))
 
@@ -71,8 +88,8 @@ class Erasure:
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """The block alone: rows (n, C) or (n, C, 2l + 1) without the subspace, float64."""
-        rows = np.asarray(x, dtype=np.float64).reshape(len(x), len(self.mean), -1)
-        inside = np.einsum("rc,ncm->nrm", self.right, rows - self.mean[:, None])
+        rows = np.asarray(x, dtype=np.float64).reshape(len(x), len(self.left), -1)
+        inside = np.einsum("rc,ncm->nrm", self.right, rows - self.mean[..., None])
         return (rows - np.einsum("cr,nrm->ncm", self.left, inside)).reshape(x.shape)
 
 
@@ -99,11 +116,11 @@ def block_rows(features: np.ndarray, columns: np.ndarray) -> np.ndarray:
 class Whitening:
     """The variation of a block's features over some atoms.
 
-    With Σ the covariance of the channels (for l > 0 their second moment, over atoms and
-    components), W = Σ^(−1/2) and its pseudo-inverse Σ^(1/2).
+    With Σ the covariance of the channels, within kinds if these are told apart (for l > 0 their
+    second moment, over atoms and components), W = Σ^(−1/2) and its pseudo-inverse Σ^(1/2).
 
     Attributes:
-        mean: (C,); zero for l > 0.
+        mean: (C,), or (n_atoms, C) of each atom's kind; zero for l > 0.
         covariance: Σ, (C, C).
         forward, backward: W and Σ^(1/2), (C, C).
         basis, variances: eigenvectors of Σ (C, k) and eigenvalues (k,), of those above rounding.
@@ -117,9 +134,9 @@ class Whitening:
     variances: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray) -> Whitening:
-        """Of rows (n, C, 2l + 1)."""
-        mean, rows = _rows(x)
+    def of(cls, x: np.ndarray, kind: np.ndarray | None = None) -> Whitening:
+        """Of rows (n, C, 2l + 1), whose kinds (n,) are told apart if given."""
+        mean, rows = _rows(x, kind)
         covariance = rows.T @ rows / len(rows)
         values, vectors = np.linalg.eigh(covariance)
         kept = values > RESOLUTION * values[-1]
@@ -134,11 +151,17 @@ class Whitening:
 
         1 − tr(P Σ Pᵀ)/tr Σ with P = 1 − L R.
         """
-        kept = np.eye(len(self.mean)) - erasure.left @ erasure.right
+        kept = np.eye(len(self.covariance)) - erasure.left @ erasure.right
         return 1 - float(np.trace(kept @ self.covariance @ kept.T) / np.trace(self.covariance))
 
 
-def fit_erasure(layer: int, columns: np.ndarray, x: np.ndarray, concept: np.ndarray) -> Erasure:
+def fit_erasure(
+    layer: int,
+    columns: np.ndarray,
+    x: np.ndarray,
+    concept: np.ndarray,
+    kind: np.ndarray | None = None,
+) -> Erasure:
     """The least change of the features after which no linear map reads the concept.
 
     LEACE (Belrose and others, 2023, arXiv 2306.03819) from the package concept-erasure, for
@@ -151,6 +174,9 @@ def fit_erasure(layer: int, columns: np.ndarray, x: np.ndarray, concept: np.ndar
         concept: what is to go, (n_atoms, k) for scalars or (n_atoms, 2l + 1, k); each column is
             standardised first, since the package's tolerance is absolute. A constant one is
             passed over.
+        kind: (n_atoms,) labels, see :func:`mpprobe.probes.scores.kinds`, for a concept within
+            them: features are centred per kind too, as the probes' are, what is erased is read by
+            no linear map within kinds, and the means of the kinds stay as they are.
 
     Raises:
         InterventionError: no column varies, or no feature is correlated with one.
@@ -158,7 +184,7 @@ def fit_erasure(layer: int, columns: np.ndarray, x: np.ndarray, concept: np.ndar
     import torch
     from concept_erasure import LeaceFitter
 
-    mean, rows = _rows(x)
+    mean, rows = _rows(x, kind)
     targets = _standardised(concept)
     # Vectors have no mean: every row is there with its opposite too, so that the package's
     # covariances, which are about the mean, are second moments.
@@ -240,12 +266,23 @@ def _share(whitening: Whitening, inside: np.ndarray) -> float:
     return float((whitening.variances[:, None] * inside**2).sum() / whitening.variances.sum())
 
 
-def _rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the channels, and rows (n · (2l + 1), C) less it; vectors have no mean."""
+def _rows(x: np.ndarray, kind: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the channels, of each kind if given, and rows (n · (2l + 1), C) less it.
+
+    Vectors have no mean.
+    """
     x = np.asarray(x, dtype=np.float64)
     rows = np.swapaxes(x, 1, 2).reshape(-1, x.shape[1])
-    mean = rows.mean(axis=0) if x.shape[2] == 1 else np.zeros(x.shape[1])
-    return mean, rows - mean
+    if x.shape[2] > 1:
+        return np.zeros(x.shape[1]), rows
+    if kind is None:
+        mean = rows.mean(axis=0)
+        return mean, rows - mean
+    mean = kind_means(rows, kind)
+    centred = rows - mean
+    size = np.sqrt((mean**2).mean(axis=0))
+    centred[:, np.sqrt((centred**2).mean(axis=0)) <= CONSTANT * size] = 0.0
+    return mean, centred
 
 
 def _standardised(concept: np.ndarray) -> np.ndarray:

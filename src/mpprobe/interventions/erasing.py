@@ -13,7 +13,7 @@ from mpprobe.activations import parse_layers
 from mpprobe.activations.evaluate import Evaluation, Evaluator
 from mpprobe.activations.journal import Journal
 from mpprobe.errors import InterventionError
-from mpprobe.interventions.concepts import PARTS, concept_of, species_columns
+from mpprobe.interventions.concepts import PARTS, concept_of, kinds_of_part, species_columns
 from mpprobe.interventions.effects import MEASURES, SIGNED, Effects, p_value
 from mpprobe.interventions.erase import (
     Erasure,
@@ -26,8 +26,10 @@ from mpprobe.interventions.erase import (
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings, make_split
+from mpprobe.probes.baselines import label_means
 from mpprobe.probes.crossfit import cross_predict
-from mpprobe.probes.scores import Scorer
+from mpprobe.probes.duplicates import kept_together
+from mpprobe.probes.scores import Scorer, kind_means
 from mpprobe.probes.sources import probed_blocks
 from mpprobe.probes.splits import Split
 from mpprobe.provenance import structures_sha256, versions
@@ -61,10 +63,11 @@ class Erasing:
             them) that are at least as large (in size, for those of either sign).
         erasures: a row for each model, edit but the random ones, and layer: ``rank``, ``removed``
             (share of the block's variance), and R² of a linear map on the same structures before
-            and after, ``r2_before`` and ``r2_after``.
+            and after, ``r2_before`` and ``r2_after``; of a part within kinds (species in
+            compounds), all three within kinds.
         decoding: a row for each model and layer from the first erased one: the score of a probe,
             held out by structure, of features ``before`` and ``after``, with intervals; R² within
-            species, for vectors R².
+            kinds of a probe fitted within them, for vectors and the whole target R².
         provenance: versions, settings, hashes of model and structures.
     """
 
@@ -144,6 +147,11 @@ class ErasingPlan:
     concept: np.ndarray
     split: Split
 
+    @property
+    def kind(self) -> np.ndarray | None:
+        """The kinds (n_atoms,) within which the target is erased; None for the whole target."""
+        return kinds_of_part(self.frames, self.target, self.part)
+
     def run(
         self,
         *,
@@ -198,6 +206,7 @@ def make_erasing(
     chosen = erased_layers(potential, layers, found, part)
     check(frames, species=potential.species, cutoff=potential.cutoff)
     reference_forces(frames)  # are finite, where there are any
+    frames, _ = kept_together(frames, potential.cutoff)
     concept = concept_of(found, frames, potential.cutoff, part)
     split = make_split("structure", frames, n_folds=settings.n_folds, seed=settings.seed)
     return ErasingPlan(
@@ -254,7 +263,7 @@ class _Work:
         ]
         unedited = evaluator.run(layers=later)
         effects = Effects(plan.frames, unedited, in_domain=plan.settings.in_domain, **self.sampling)
-        edits, fitted_on = self._fit(name, TARGET, evaluator, plan.concept)
+        edits, fitted_on = self._fit(name, TARGET, evaluator, plan.concept, plan.kind)
         edited = evaluator.run(edits, layers=later)
         own = self._keep(name, TARGET, effects.rows(edited))
         if self.order == 0:
@@ -265,7 +274,12 @@ class _Work:
         self._decode(name, potential, later, unedited, edited)
 
     def _fit(
-        self, name: str, edit: str, evaluator: Evaluator, concept: np.ndarray
+        self,
+        name: str,
+        edit: str,
+        evaluator: Evaluator,
+        concept: np.ndarray,
+        kind: np.ndarray | None = None,
     ) -> tuple[dict[int, Erasure], dict[int, Whitening]]:
         """Layer by layer, each on the features that the erasures before it leave, and of those."""
         edits: dict[int, Erasure] = {}
@@ -273,13 +287,13 @@ class _Work:
         for layer in self.plan.layers:
             columns = block_columns(evaluator.potential.layer(layer), self.order)
             x = block_rows(evaluator.features([layer], edits)[layer], columns)
-            edits[layer] = fit_erasure(layer, columns, x, concept)
-            fitted_on[layer] = Whitening.of(x)
+            edits[layer] = fit_erasure(layer, columns, x, concept, kind)
+            fitted_on[layer] = Whitening.of(x, kind)
             self.erasures.append({
                 "model": name, "edit": edit, "layer": layer, "rank": edits[layer].rank,
                 "removed": fitted_on[layer].removed(edits[layer]),
-                "r2_before": linear_r2(x, concept),
-                "r2_after": linear_r2(edits[layer].apply(x), concept, before=x),
+                "r2_before": linear_r2(x, concept, kind=kind),
+                "r2_after": linear_r2(edits[layer].apply(x), concept, before=x, kind=kind),
             })  # fmt: skip
         return edits, fitted_on
 
@@ -344,15 +358,20 @@ class _Work:
         """How well the target itself is read from each layer, before and after."""
         plan = self.plan
         y = np.concatenate(plan.target.values(plan.frames, potential.cutoff))
-        scorer = Scorer.from_frames(plan.frames, **self.sampling)
+        scorer = Scorer.from_frames(
+            plan.frames, n_resamples=plan.settings.n_resamples, seed=plan.settings.seed
+        )
+        kind = plan.kind
+        levels = None if kind is None else label_means(y[..., None], kind, plan.split)[..., 0]
         for layer in later:
             columns = block_columns(potential.layer(layer), self.order)
             row = {"model": name, "layer": layer, "erased": layer in plan.layers}
             for when, run in (("before", unedited), ("after", edited)):
                 x = block_rows(run.features[layer], columns)
-                fit = cross_predict(x if self.order else x[:, :, 0], y[..., None], plan.split)
-                scores = scorer.score(y, fit.predictions[..., 0], fit.scored)
-                score = scores.r2 if self.order else scores.r2_within
+                x = x if self.order else x[:, :, 0]
+                fit = cross_predict(x, y[..., None], plan.split, kinds=kind)
+                scores = scorer.score(y, fit.predictions[..., 0], fit.scored, levels=levels)
+                score = scores.r2 if kind is None else scores.r2_within
                 low, high = score.interval()
                 row |= {when: score.value, f"{when}_low": low, f"{when}_high": high}
             self.decoding.append(row)
@@ -367,29 +386,37 @@ class _Work:
         return Erasing(effects, summary, erasures, decoding, self.plan.provenance)
 
 
-def linear_r2(x: np.ndarray, concept: np.ndarray, before: np.ndarray | None = None) -> float:
+def linear_r2(
+    x: np.ndarray,
+    concept: np.ndarray,
+    before: np.ndarray | None = None,
+    kind: np.ndarray | None = None,
+) -> float:
     """R² of the best linear map from features (n, C, 2l + 1) to the concept, on these rows.
 
     With a bias for scalars, without for vectors. Directions in which the features vary by
     rounding only, as after an erasure, are left out; ``before`` are the features before it, which
-    say how large that is. The mean over the concept's columns.
+    say how large that is. With ``kind`` (n,) scalars have a bias for each kind. The mean over the
+    concept's columns.
     """
-    rows, y = _centred(x), concept.reshape(-1, concept.shape[-1])
+    rows, y = _centred(x, kind), concept.reshape(-1, concept.shape[-1])
     if x.shape[2] == 1:
-        y = y - y.mean(axis=0)
+        y = y - (y.mean(axis=0) if kind is None else kind_means(y, kind))
     y = y[:, (y**2).sum(axis=0) > 0]
     values, vectors = np.linalg.eigh(rows.T @ rows)
-    whole = rows if before is None else _centred(before)
+    whole = rows if before is None else _centred(before, kind)
     largest = np.linalg.eigvalsh(whole.T @ whole)[-1]
     scores = (rows @ vectors)[:, values > 1e-10 * largest]
     scores /= np.linalg.norm(scores, axis=0)
     return float((((scores.T @ y) ** 2).sum(axis=0) / (y**2).sum(axis=0)).mean())
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
-    """Rows (n · (2l + 1), C), scalars less their mean."""
+def _centred(x: np.ndarray, kind: np.ndarray | None) -> np.ndarray:
+    """Rows (n · (2l + 1), C), scalars less their mean, that of their kind if given."""
     rows = np.swapaxes(x, 1, 2).reshape(-1, x.shape[1])
-    return rows - rows.mean(axis=0) if x.shape[2] == 1 else rows
+    if x.shape[2] > 1:
+        return rows
+    return rows - (rows.mean(axis=0) if kind is None else kind_means(rows, kind))
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from ase import Atoms
 
 from mpprobe.activations.evaluate import Evaluation, Evaluator
 from mpprobe.errors import InterventionError
-from mpprobe.interventions.concepts import concept_of
+from mpprobe.interventions.concepts import concept_of, kinds_of_part
 from mpprobe.interventions.erase import (
     Erasure,
     Whitening,
@@ -200,9 +200,12 @@ def _subspaces(
     check(frames, species=potential.species, cutoff=potential.cutoff)
     concept = concept_of(found, frames, potential.cutoff, part)
     x = block_rows(Evaluator(potential, frames).features([layer])[layer], columns)
-    own = fit_erasure(layer, columns, x, concept)
-    drawn = random_erasures(own, Whitening.of(x), draws, settings.seed)
-    return [(SUBSPACE, None, own), *((RANDOM, k, e) for k, e in enumerate(drawn))]
+    kind = kinds_of_part(frames, found, part)
+    own = fit_erasure(layer, columns, x, concept, kind)
+    drawn = random_erasures(own, Whitening.of(x, kind), draws, settings.seed)
+    # What is put in is a difference of features, of which every mean is the same.
+    free = [replace(erasure, mean=np.zeros(len(columns))) for erasure in (own, *drawn)]
+    return [(SUBSPACE, None, free[0]), *((RANDOM, k, e) for k, e in enumerate(free[1:]))]
 
 
 def _share(chosen: np.ndarray, taken: Evaluation, before: Evaluation, after: Evaluation) -> float:

@@ -21,7 +21,7 @@ class Direction:
 
     Attributes:
         layer, columns: the block, see :func:`mpprobe.interventions.block_columns`.
-        mean: of the features, (C,); zero for vectors.
+        mean: of the features, (C,), or (n_atoms, C) of each atom's kind; zero for vectors.
         probe: w, the weights with which the quantity is read, (C,).
         step: d, (C,), with w·d = 1.
     """
@@ -34,7 +34,11 @@ class Direction:
 
     def read(self, x: np.ndarray) -> np.ndarray:
         """What is read of rows (n, C, 2l + 1), less its mean: (n, 2l + 1)."""
-        return np.einsum("c,ncm->nm", self.probe, x - self.mean[:, None])
+        return np.einsum("c,ncm->nm", self.probe, x - self.mean[..., None])
+
+    def for_atoms(self, atoms: slice) -> Direction:
+        """The direction with the means of some of the atoms."""
+        return self if self.mean.ndim == 1 else replace(self, mean=self.mean[atoms])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,8 @@ class Steering:
 
     def for_atoms(self, atoms: slice) -> Steering:
         """The edit of some of the atoms, as batches take them."""
-        return self if self.shift is None else replace(self, shift=self.shift[atoms])
+        shift = None if self.shift is None else self.shift[atoms]
+        return replace(self, direction=self.direction.for_atoms(atoms), shift=shift)
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Node features (n_atoms, layer.dim), moved.
@@ -77,7 +82,7 @@ class Steering:
 
         columns = torch.as_tensor(self.direction.columns, device=features.device)
         x = features[:, columns.ravel()].reshape(len(features), *columns.shape)
-        centred = x - tensor(self.direction.mean)[:, None]
+        centred = x - tensor(self.direction.mean)[..., None]
         moved = self.gain * torch.einsum("c,ncm->nm", tensor(self.direction.probe), centred)
         if self.shift is not None:
             moved = moved + tensor(self.shift)
@@ -91,6 +96,7 @@ def fit_direction(
     x: np.ndarray,
     concept: np.ndarray,
     group: np.ndarray | None = None,
+    kind: np.ndarray | None = None,
 ) -> Direction:
     """The probe's direction, and the way along it that keeps to where features vary.
 
@@ -104,6 +110,8 @@ def fit_direction(
         concept: the quantity, (n_atoms, 1), or (n_atoms, 2l + 1, 1).
         group: index of each atom's group of structures, (n_atoms,). The penalty is chosen by
             leaving out each fifth of the groups; of the atoms, in their order, if there is but one.
+        kind: (n_atoms,) labels, see :func:`mpprobe.probes.scores.kinds`, within which the probe is
+            fitted; what is steered is then what differs from the mean of the kind.
 
     Raises:
         InterventionError: the probe reads nothing.
@@ -111,8 +119,8 @@ def fit_direction(
     scalar = x.shape[2] == 1
     probe = RidgeProbe(intercept=scalar)
     parts = np.arange(len(x)) if group is None or not np.ptp(group) else group
-    probe.partial_fit(x[:, :, 0] if scalar else x, concept, parts % 5)
-    weights, whitening = probe.solve().coef[:, 0], Whitening.of(x)
+    probe.partial_fit(x[:, :, 0] if scalar else x, concept, parts % 5, 0 if kind is None else kind)
+    weights, whitening = probe.solve().coef[:, 0], Whitening.of(x, kind)
     variance = float(weights @ whitening.covariance @ weights)
     if not variance > 0:
         raise InterventionError(f"layer {layer}: a probe reads nothing there to steer by")

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from mpprobe.activations.evaluate import Evaluation, Evaluator
 from mpprobe.errors import InterventionError, TargetError
-from mpprobe.interventions.concepts import PARTS, concept_of
+from mpprobe.interventions.concepts import PARTS, concept_of, kinds_of_part
 from mpprobe.interventions.effects import Effects, p_value
 from mpprobe.interventions.erase import Whitening, block_columns, block_rows
 from mpprobe.interventions.erasing import MIN_DRAWS, Progress, check_draws, silent
@@ -19,6 +19,7 @@ from mpprobe.interventions.steer import Direction, Steering, fit_direction, rand
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
 from mpprobe.probes import Settings
+from mpprobe.probes.duplicates import kept_together
 from mpprobe.probes.scores import MIN_GROUPS, estimate, through_origin, totals_by_group
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check
@@ -203,6 +204,7 @@ def make_steering(
     block_columns(potential.layer(layer), found.l)
     check(frames, species=potential.species, cutoff=potential.cutoff)
     reference_forces(frames)  # are finite, where there are any
+    frames, _ = kept_together(frames, potential.cutoff)
     concept = concept_of(found, frames, potential.cutoff, part)
     return SteeringPlan(
         potential, frames, layer, found, part, wanted, delta, draws, random_weights, settings,
@@ -230,8 +232,9 @@ class _Work:
         x = block_rows(unedited.features[plan.layer], columns)
         effects = Effects(plan.frames, unedited, in_domain=plan.settings.in_domain, **self.sampling)
         group = np.repeat(effects.group, effects.sizes)
-        own = fit_direction(plan.layer, columns, x, plan.concept, group)
-        drawn = random_directions(own, Whitening.of(x), plan.draws, plan.settings.seed)
+        kind = kinds_of_part(plan.frames, plan.target, plan.part)
+        own = fit_direction(plan.layer, columns, x, plan.concept, group, kind)
+        drawn = random_directions(own, Whitening.of(x, kind), plan.draws, plan.settings.seed)
         found = self._measure(name, PROBE, evaluator, effects, own, x)
         others = []
         for k, direction in enumerate(drawn):

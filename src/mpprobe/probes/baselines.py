@@ -1,20 +1,26 @@
-"""What a probe must beat: the species alone, and the geometry within one cutoff.
+"""What a probe must beat: the species alone, and what is within one cutoff.
 
 The geometry is described by the ``featomic`` library: the SOAP power spectrum (Bartók, Kondor and
-Csányi, Phys. Rev. B 87, 184115, 2013) and the density expansion that it is made from.
+Csányi, Phys. Rev. B 87, 184115, 2013) and the density expansion that it is made from; the
+electrostatics by sums over the neighbours' charges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpprobe.errors import require
+from mpprobe.errors import TargetError, require
+from mpprobe.models.graph import neighbour_list
+from mpprobe.probes.electronegativity import electronegativities
 from mpprobe.probes.splits import Split
 from mpprobe.structures.frame import Frame
+from mpprobe.targets import Target
+from mpprobe.targets.charges import CHARGE_SOURCES, charges_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -27,31 +33,32 @@ WIDTH = 0.5
 # Atoms described at a time, which bounds the memory.
 BATCH_ATOMS = 2000
 
+# Radial functions of the local electrostatics.
+RADIAL_FUNCTIONS = 12
 
-def species_means(targets: np.ndarray, species: np.ndarray, split: Split) -> np.ndarray:
-    """Predict the mean of the atom's species over the training set.
 
-    The overall mean stands in for a species that isn't in the training set. Vectors, whose mean
+def label_means(targets: np.ndarray, label: np.ndarray, split: Split) -> np.ndarray:
+    """Predict the training set's mean over atoms of the same label: the species, or the kind.
+
+    The overall mean stands in for a label that isn't in the training set. Vectors, whose mean
     depends on how the structures are turned, are predicted as zero.
 
     Args:
         targets: (n_atoms, t), or (n_atoms, 2l+1, t).
-        species: (n_atoms,) atomic numbers.
+        label: (n_atoms,) atomic numbers, or :func:`mpprobe.probes.scores.kinds`.
         split: of the same atoms.
 
     Returns:
         Shaped like the targets; NaN for atoms tested in no fold.
     """
-    predictions = np.full(targets.shape, np.nan)
-    if targets.ndim == 3:
-        predictions[split.scored] = 0.0
-        return predictions
-    for k in range(len(split.folds)):
+    predictions = np.where(split.scored.reshape(-1, *[1] * (targets.ndim - 1)), 0.0, np.nan)
+    predictions = np.broadcast_to(predictions, targets.shape).copy()
+    for k in range(len(split.folds) if targets.ndim == 2 else 0):
         train, test = split.training_rows(k), split.test == k
-        for z in np.unique(species[test]):
-            known = train & (species == z)
+        for one in np.unique(label[test]):
+            known = train & (label == one)
             rows = known if known.any() else train
-            predictions[test & (species == z)] = targets[rows].mean(axis=0)
+            predictions[test & (label == one)] = targets[rows].mean(axis=0)
     return predictions
 
 
@@ -173,6 +180,74 @@ def neighbour_vectors(
             xyz = np.swapaxes(values, 1, 2)[..., [2, 0, 1]]
             vectors[rows, np.searchsorted(species, key["neighbor_type"])] = xyz
     return vectors.reshape(len(numbers), -1, 3)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each neighbour counts in :func:`local_electrostatics`.
+
+    Attributes:
+        name: such as ``formal charges``.
+        values: of the atoms of each structure.
+        relative: the neighbour's value less that of the atom itself counts.
+    """
+
+    name: str
+    values: list[np.ndarray]
+    relative: bool = False
+
+
+def weights_for(target: Target, frames: Sequence[Frame]) -> Weights:
+    """The charges whose potential or field a target is; for others the formal charges.
+
+    Where structures have none, differences of Pauling electronegativities.
+    """
+    if target.charges is not None:
+        source = target.charges
+        name = f"{source} charges" if source in CHARGE_SOURCES else f"charges of array {source}"
+        return Weights(name, [charges_of(f, source) for f in frames])
+    try:
+        return Weights("formal charges", [charges_of(f, "formal") for f in frames])
+    except TargetError:
+        values = [electronegativities(f) for f in frames]
+        return Weights("electronegativities", values, relative=True)
+
+
+def local_electrostatics(
+    frames: Sequence[Frame], cutoff: float, weights: Weights, l: int = 0
+) -> np.ndarray:
+    """Charge-weighted sums over the neighbours within the cutoff, one set for all species.
+
+    Σ_j w_j g_n(r_ij) with g_n(r) = sin(nπr/r_c)/r, n = 1 to 12, the radial functions of the
+    potentials themselves without an envelope; for l = 1 times r̂_ij. They end at zero at the cutoff,
+    so no atom counts by rounding. A one-cutoff sum of charges is a linear map of them as far as
+    twelve functions resolve it, and as one set serves all species it carries over to compounds not
+    trained on: the control that what a layer knows of electrostatics has to beat.
+
+    Args:
+        frames: the structures.
+        cutoff: r_c, Å.
+        weights: of the atoms, from :func:`weights_for`.
+        l: 0 for sums, 1 for vectors.
+
+    Returns:
+        (n_atoms, 12), or (n_atoms, 12, 3) in the order x, y, z.
+    """
+    order = np.arange(1, RADIAL_FUNCTIONS + 1) * np.pi / cutoff
+    parts = []
+    for frame, values in zip(frames, weights.values, strict=True):
+        atoms = frame.atoms
+        i, j, shift = neighbour_list(atoms, cutoff)
+        vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
+        distances = np.linalg.norm(vectors, axis=1)
+        weight = values[j] - (values[i] if weights.relative else 0.0)
+        terms = (weight / distances)[:, None] * np.sin(order * distances[:, None])
+        if l == 1:
+            terms = terms[:, :, None] * (vectors / distances[:, None])[:, None, :]
+        sums = np.zeros((len(atoms), *terms.shape[1:]))
+        np.add.at(sums, i, terms)
+        parts.append(sums)
+    return np.concatenate(parts)
 
 
 def _numbers(frames: Sequence[Frame]) -> np.ndarray:

@@ -14,7 +14,6 @@ from mpprobe.probes.executor import SERIAL, Executor
 from mpprobe.probes.ridge import LinearMap, RidgeProbe
 from mpprobe.probes.rows import Rows
 from mpprobe.probes.splits import Fold, Split
-from mpprobe.probes.statistics import Statistics
 
 # Rows held in memory at a time: 8,192 rows of 512 features in float64 are 34 MB.
 CHUNK = 8192
@@ -55,6 +54,7 @@ def cross_predict(
     targets: np.ndarray,
     split: Split,
     *,
+    kinds: np.ndarray | None = None,
     penalties: Sequence[float] | None = None,
     chunk: int = CHUNK,
     executor: Executor = SERIAL,
@@ -68,6 +68,8 @@ def cross_predict(
         features: (n_atoms, d) scalars, or (n_atoms, d, 2l+1) for the equivariant probe.
         targets: (n_atoms, t), or (n_atoms, 2l+1, t).
         split: of the same atoms.
+        kinds: (n_atoms,) label of each atom's species in its compound; the map is then fitted
+            within kinds, else to the whole target.
         penalties: relative penalties to choose from (default ``ridge.PENALTIES``).
         chunk: rows held in memory at a time.
         executor: who reads the rows and solves the folds; the result doesn't depend on it.
@@ -75,14 +77,29 @@ def cross_predict(
     Raises:
         ProbeError: shapes that don't fit, or values that aren't finite (the first row is named).
     """
-    probe = accumulate(features, targets, split, chunk=chunk, executor=executor)
-    maps = tuple(executor.map(partial(_solve, probe, penalties), split.folds))
-    predictions = apply_maps(features, maps, split, chunk=chunk, executor=executor)
+    within = kinds is not None
+    probe = accumulate(features, targets, split, kinds=kinds, chunk=chunk, executor=executor)
+    maps = solve_folds(probe, split, within=within, penalties=penalties, executor=executor)
+    predictions = apply_maps(features, maps, split, kinds=kinds, chunk=chunk, executor=executor)
     return CrossFit(predictions, split.scored, maps, probe)
 
 
-def _solve(probe: RidgeProbe, penalties: Sequence[float] | None, fold: Fold) -> LinearMap:
-    return probe.solve(fold.train, penalties, fold.inner)
+def solve_folds(
+    probe: RidgeProbe,
+    split: Split,
+    *,
+    within: bool,
+    penalties: Sequence[float] | None = None,
+    executor: Executor = SERIAL,
+) -> tuple[LinearMap, ...]:
+    """The map of every fold, fitted within kinds or to the whole targets; no row is read."""
+    return tuple(executor.map(partial(_solve, probe, penalties, within), split.folds))
+
+
+def _solve(
+    probe: RidgeProbe, penalties: Sequence[float] | None, within: bool, fold: Fold
+) -> LinearMap:
+    return probe.solve(fold.train, penalties, fold.inner, within=within)
 
 
 def accumulate(
@@ -90,13 +107,15 @@ def accumulate(
     targets: np.ndarray,
     split: Split,
     *,
+    kinds: np.ndarray | None = None,
+    covariates: int = 0,
     chunk: int = CHUNK,
     executor: Executor = SERIAL,
 ) -> RidgeProbe:
     """The first pass: a probe that has seen every row, in the cells of ``split``.
 
     Rows are taken in spans that depend on their number alone, and the spans are merged in order:
-    who has seen which doesn't change a bit.
+    who has seen which doesn't change a bit. ``covariates`` of the first features bear no penalty.
     """
     n_rows = len(split.cells)
     if features.shape[0] != n_rows or len(targets) != n_rows:
@@ -104,29 +123,32 @@ def accumulate(
             f"the split is of {n_rows} atoms, but there are {features.shape[0]} rows of features "
             f"and {len(targets)} of targets: give all three for the same structures"
         )
+    kinds = np.zeros(n_rows, dtype=int) if kinds is None else kinds
     spans = (
-        _Span(rows, targets[rows], split.cells[rows])
+        _Span(rows, targets[rows], split.cells[rows], kinds[rows])
         for rows in _slices(0, n_rows, CHUNKS_PER_SPAN * chunk)
     )
-    return reduce(RidgeProbe.merge, executor.map(partial(_take_in, features, chunk), spans))
+    take_in = partial(_take_in, features, covariates, chunk)
+    return reduce(RidgeProbe.merge, executor.map(take_in, spans))
 
 
 class _Span(NamedTuple):
-    """Consecutive rows for one worker, with their targets and cells."""
+    """Consecutive rows for one worker, with their targets, cells and kinds."""
 
     rows: slice
     targets: np.ndarray
     cells: np.ndarray
+    kinds: np.ndarray
 
 
-def _take_in(features: Rows, chunk: int, span: _Span) -> RidgeProbe:
+def _take_in(features: Rows, covariates: int, chunk: int, span: _Span) -> RidgeProbe:
     """A probe that has seen one span."""
     first = span.rows.start
-    probe = RidgeProbe(intercept=len(features.shape) == 2)
+    probe = RidgeProbe(intercept=len(features.shape) == 2, covariates=covariates)
     probe.n_seen = first  # so that a row that can't be used is named as a row of the whole
     for rows in _slices(first, first + len(span.cells), chunk):
         part = slice(rows.start - first, rows.stop - first)
-        probe.partial_fit(features[rows], span.targets[part], span.cells[part])
+        probe.partial_fit(features[rows], span.targets[part], span.cells[part], span.kinds[part])
     probe.n_seen -= first
     return probe
 
@@ -136,16 +158,20 @@ def apply_maps(
     maps: Sequence[LinearMap],
     split: Split,
     *,
+    kinds: np.ndarray | None = None,
     chunk: int = CHUNK,
     executor: Executor = SERIAL,
 ) -> np.ndarray:
     """The second pass: every atom predicted by the map of the fold it is tested in.
 
-    Returns shape (n_atoms, t), or (n_atoms, 2l+1, t); NaN for atoms tested in no fold.
+    Returns shape (n_atoms, t), or (n_atoms, 2l+1, t); NaN for atoms tested in no fold. By maps
+    fitted within ``kinds``, atoms of a kind trained on are on its level, others right up to a
+    constant of their kind.
     """
     n_rows = len(split.test)
+    kinds = np.full(n_rows, -1) if kinds is None else kinds
     spans = list(_slices(0, n_rows, CHUNKS_PER_SPAN * chunk))
-    items = ((rows, split.test[rows]) for rows in spans)
+    items = ((rows, split.test[rows], kinds[rows]) for rows in spans)
     parts = executor.map(partial(_predict, features, maps, chunk), items)
     predictions = np.empty((n_rows, *features.shape[2:], maps[0].coef.shape[1]))
     for rows, part in zip(spans, parts, strict=True):
@@ -154,61 +180,20 @@ def apply_maps(
 
 
 def _predict(
-    features: Rows, maps: Sequence[LinearMap], chunk: int, span: tuple[slice, np.ndarray]
+    features: Rows,
+    maps: Sequence[LinearMap],
+    chunk: int,
+    span: tuple[slice, np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Predictions for one span, given its rows and the fold each is tested in."""
-    whole, test = span
+    """Predictions for one span, given its rows, the fold each is tested in, and its kind."""
+    whole, test, kind = span
     predictions = np.full((len(test), *features.shape[2:], maps[0].coef.shape[1]), np.nan)
     for rows in _slices(whole.start, whole.start + len(test), chunk):
         part = slice(rows.start - whole.start, rows.stop - whole.start)
-        X, out, fold = np.asarray(features[rows]), predictions[part], test[part]
+        X, out, fold, own = np.asarray(features[rows]), predictions[part], test[part], kind[part]
         for k in np.unique(fold[fold >= 0]):
-            out[fold == k] = maps[k].predict(X[fold == k])
+            out[fold == k] = maps[k].predict(X[fold == k], own[fold == k])
     return predictions
-
-
-def random_direction_maps(
-    probe: RidgeProbe,
-    split: Split,
-    *,
-    n_targets: int | None = None,
-    draws: int = 20,
-    seed: int = 0,
-) -> tuple[LinearMap, ...]:
-    """The control that may look along one random direction only, for each fold.
-
-    A direction u is drawn isotropically in the space of standardised features z, the same for
-    all folds. Of ŷ = ȳ + b u·z only the slope b is fitted, without penalty: b = u·C_zy / u·C_zz u.
-
-    Args:
-        probe: from :func:`accumulate`; no row is read again.
-        split: the one it was accumulated with.
-        n_targets: only for the first so many targets t (all by default).
-        draws: number of directions; average their *scores* (``Estimate.mean``), since the mean
-            of their predictions would look along many directions at once.
-        seed: of the directions.
-
-    Returns:
-        One map a fold with t × draws outputs, the draws of a target beside each other:
-        ``apply_maps(features, maps, split).reshape(*targets.shape, draws)``.
-    """
-    width = probe.statistics().xx.shape[0]
-    directions = np.random.default_rng(seed).normal(size=(width, draws))
-    return tuple(
-        _slopes(probe.statistics(fold.train), directions, n_targets) for fold in split.folds
-    )
-
-
-def _slopes(train: Statistics, directions: np.ndarray, n_targets: int | None) -> LinearMap:
-    xy, mean_y = train.xy[:, :n_targets], train.mean_y[:n_targets]
-    u = train.inverse_scale[:, None] * directions
-    variance = ((train.xx @ u) * u).sum(axis=0)
-    slope = np.divide(
-        xy.T @ u, variance, out=np.zeros((xy.shape[1], u.shape[1])), where=variance > 0
-    )
-    coef = (u[:, None] * slope).reshape(len(u), -1)
-    free = np.zeros(coef.shape[1])
-    return LinearMap(coef, train.mean_x, np.repeat(mean_y, u.shape[1]), free, free.astype(int))
 
 
 def _slices(start: int, stop: int, length: int) -> Iterator[slice]:

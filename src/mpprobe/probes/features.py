@@ -9,11 +9,11 @@ from typing import Any
 
 from mpprobe.activations import (
     MODEL,
-    RANDOM_WEIGHTS,
     Activations,
     LayerFeatures,
     Store,
     extract,
+    random_kind,
 )
 from mpprobe.errors import ProbeError
 from mpprobe.models import load
@@ -47,23 +47,26 @@ def extracted_features(
     folder: Path,
     *,
     seed: int,
+    random_seeds: int,
     max_atoms: int | None,
     progress: Progress,
 ) -> dict[str, Activations]:
-    """Features of a potential and of its random-weight twin, computed here, kept in ``folder``."""
-    models = {MODEL: potential}
-    if "random_weights_seed" not in potential.provenance:
-        models[RANDOM_WEIGHTS] = potential.randomised(seed)
-    return {
-        kind: _in_files(
+    """Features of a potential and of its random-weights controls, computed here, in ``folder``."""
+    controlled = "random_weights_seed" not in potential.provenance
+    seeds = range(seed, seed + random_seeds if controlled else seed)
+    models = {MODEL: lambda: potential}
+    models |= {random_kind(s): partial(potential.randomised, s) for s in seeds}
+    found = {}
+    for kind, make in models.items():
+        model = make()
+        found[kind] = _in_files(
             extract(
                 model, frames, {0, *layers}, max_atoms=max_atoms,
                 progress=partial(progress, f"node features of {model.name}"),
                 folder=folder / kind.replace(" ", "-"),
             )
-        )
-        for kind, model in models.items()
-    }  # fmt: skip
+        )  # fmt: skip
+    return found
 
 
 def _in_files(acts: Activations) -> Activations:
@@ -86,6 +89,7 @@ def features_by_workers(
     folder: Path,
     *,
     seed: int,
+    random_seeds: int,
     max_atoms: int | None,
     progress: Progress,
     executor: Executor,
@@ -95,7 +99,10 @@ def features_by_workers(
     Raises:
         ProbeError: the potential can't be loaded by a worker, or a worker doesn't see ``folder``.
     """
-    store = Store.create(folder, potential, frames, layers, max_atoms=max_atoms, seed=seed)
+    store = Store.create(
+        folder, potential, frames, layers, max_atoms=max_atoms, random_seeds=random_seeds,
+        seed=seed,
+    )  # fmt: skip
     fill_store(store, potential, executor, partial(progress, f"node features of {potential.name}"))
     return stored_features(store, layers)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpprobe.activations import Rows
+from mpprobe.probes.scores import kind_means, kinds
 from mpprobe.probes.splits import IN_DOMAIN
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
@@ -25,12 +26,19 @@ class Settings:
         n_resamples: bootstrap resamples behind each interval.
         seed: of splits, resamples, shuffles, projections and random weights.
         in_domain: the domains that the split by domain trains on.
+        n_assignments: random assignments to folds that scores are averaged over.
+        random_seeds: models with random weights, of ``seed``, ``seed`` + 1, ...; zero for none.
+        near_duplicates: ``together`` keeps copies and neighbouring frames of a trajectory on one
+            side of every split, ``apart`` treats them as any other structures.
     """
 
     n_folds: int = 5
     n_resamples: int = 1000
     seed: int = 0
     in_domain: tuple[str, ...] = IN_DOMAIN
+    n_assignments: int = 5
+    random_seeds: int = 5
+    near_duplicates: str = "together"
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,17 @@ class Study:
     """What :func:`mpprobe.probe` found.
 
     Attributes:
-        scores: one row per model, layer, features, target, split and subset, with intervals.
+        scores: one row per model, layer, features, target, split and subset, with intervals; see
+            :data:`mpprobe.probes.tables.COLUMNS`.
         differences: one row per layer, target, split and control: how far above the control.
-        predictions: out-of-fold predictions in the target's unit, by (target, split, layer);
-            shape (n_atoms,) or (n_atoms, 3), NaN for atoms that no fold tests.
+        conditional: one row per layer, target and split: what it adds to the local electrostatics;
+            see :func:`mpprobe.probes.tables.conditional_table`.
+        choices: how often each layer has the least error inside the training folds, by (target,
+            split): a dict of layer and share of the folds of all assignments.
+        predictions: out-of-fold predictions in the target's unit, by (target, split, layer), of
+            maps fitted to the whole target, in the first assignment to folds; shape (n_atoms,) or
+            (n_atoms, 3), NaN for atoms that no fold tests.
+        within: the same of maps fitted within kinds: right up to a constant of each kind.
         true: the targets by name, shaped alike.
         targets: by name.
         trivial: names of the targets that the species alone decide.
@@ -54,7 +69,10 @@ class Study:
 
     scores: pd.DataFrame
     differences: pd.DataFrame
+    conditional: pd.DataFrame
+    choices: dict[tuple[str, str], dict[int, float]]
     predictions: dict[tuple[str, str, int], np.ndarray]
+    within: dict[tuple[str, str, int], np.ndarray]
     true: dict[str, np.ndarray]
     targets: dict[str, Target]
     trivial: tuple[str, ...]
@@ -63,3 +81,18 @@ class Study:
     layers: tuple[int, ...]
     provenance: dict
     maps: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def best_layer(self, target: str, split: str) -> int:
+        """The layer that the training folds choose most often; of equals the first."""
+        shares = self.choices[target, split]
+        return max(shares, key=lambda layer: (shares[layer], -layer))
+
+    def centred(self, values: np.ndarray) -> np.ndarray:
+        """Values (n_atoms,) less their mean over the atoms of the same species and compound.
+
+        Atoms without a value (NaN) stay so and don't count.
+        """
+        known = np.isfinite(values)
+        found = np.full(len(values), np.nan)
+        found[known] = values[known] - kind_means(values[known], kinds(self.frames)[known])
+        return found

@@ -98,6 +98,21 @@ class BlockRows:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
+@dataclass(frozen=True)
+class JoinedRows:
+    """Features beside each other: the columns of the first, then those of the next."""
+
+    parts: tuple[Rows, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        first = self.parts[0].shape
+        return (first[0], sum(part.shape[1] for part in self.parts), *first[2:])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.concatenate([part[rows] for part in self.parts], axis=1)
+
+
 def write_rows(path: str | Path, values: np.ndarray) -> None:
     """Write ``values`` to a ``.npy`` file that is there whole or not at all.
 

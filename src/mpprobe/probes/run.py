@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mpprobe.activations import MODEL, Activations, Rows, Store, StoredModel
+from mpprobe.activations import MODEL, RANDOM_WEIGHTS, Activations, Rows, Store, StoredModel
 from mpprobe.activations.capture import batches
 from mpprobe.errors import ProbeError
 from mpprobe.models.potential import Potential
-from mpprobe.probes.baselines import species_means
-from mpprobe.probes.controls import shuffle_within_species
-from mpprobe.probes.crossfit import apply_maps, cross_predict, random_direction_maps
+from mpprobe.probes.baselines import label_means, weights_for
 from mpprobe.probes.executor import Executor
 from mpprobe.probes.features import (
     Progress,
@@ -24,29 +24,36 @@ from mpprobe.probes.features import (
     features_by_workers,
     stored_features,
 )
+from mpprobe.probes.fits import Fits, Fitted
 from mpprobe.probes.maps import principal_components
 from mpprobe.probes.results import Settings, Study
-from mpprobe.probes.scores import Estimate, Scorer, Scores
+from mpprobe.probes.scores import Scorer, Scores, kinds
 from mpprobe.probes.sources import (
+    CHOSEN,
     RANDOM_DIRECTION,
     SHUFFLED,
     SPECIES_MEAN,
+    WITH_LAYER,
+    WITH_RANDOM,
     Source,
+    electrostatic_source,
     layer_sources,
     local_sources,
 )
 from mpprobe.probes.splits import Split
-from mpprobe.probes.tables import Key, difference_table, score_table
+from mpprobe.probes.tables import Key, conditional_table, difference_table, score_table
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame
 from mpprobe.targets import Target, constant_within_species
 from mpprobe.targets.target import rounding
 
 ALL = "all"
-SHUFFLES = 5
 
 # Atoms whose targets are computed as one piece of work.
 TARGET_ATOMS = 200
+
+# Sources that are fitted at a time.
+THREADS = 4
 
 
 def _varied(target: Target, values: np.ndarray) -> np.ndarray:
@@ -88,15 +95,15 @@ class Run:
     acts: dict[str, Activations] = field(default_factory=dict)
     scored: dict[Key, Scores] = field(default_factory=dict)
     about: dict[Key, Source] = field(default_factory=dict)
+    choices: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)
     predictions: dict[tuple[str, str, int], np.ndarray] = field(default_factory=dict)
+    within: dict[tuple[str, str, int], np.ndarray] = field(default_factory=dict)
     maps: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rows = Rows.of(self.frames)
         self.domain = np.array([f.domain for f in self.frames])[self.rows.frame]
-        self.scorer = Scorer.from_frames(
-            self.frames, n_resamples=self.settings.n_resamples, seed=self.settings.seed
-        )
+        self.kinds = kinds(self.frames)
 
     def compute(self, targets: Sequence[Target]) -> None:
         """Values of every target for every atom."""
@@ -113,11 +120,14 @@ class Run:
             self.true[target.name] = _varied(target, np.concatenate(values))
 
     def read_features(self, max_atoms: int | None) -> None:
-        """Node features of the model and of its random-weight twin, left on disk."""
+        """Node features of the model and of its random-weights controls, left on disk."""
         if self.store is not None:
             self.acts = stored_features(self.store, self.asked)
             return
-        options: dict[str, Any] = {"seed": self.settings.seed, "max_atoms": max_atoms}
+        options: dict[str, Any] = {
+            "seed": self.settings.seed, "random_seeds": self.settings.random_seeds,
+            "max_atoms": max_atoms,
+        }  # fmt: skip
         potential: Any = self.model  # whose description has a store
         given = potential, self.frames, self.asked, self.folder
         if self.executor.in_process:
@@ -127,27 +137,79 @@ class Run:
                 *given, progress=self.progress, executor=self.executor, **options
             )
 
-    def probe_order(self, targets: Sequence[Target], splits: Sequence[Split]) -> None:
+    def probe_order(self, targets: Sequence[Target], splits: Sequence[Sequence[Split]]) -> None:
         """Probe targets of one order with every source of features of that order."""
-        order = targets[0].l
-        sources = [
-            source for kind in self.acts for source in layer_sources(self.acts[kind], kind, order)
-        ]
-        own = [s for s in sources if s.kind == MODEL]
-        sources += local_sources(
-            self.frames, self.model.cutoff, order, [s.width for s in own], self.settings.seed,
-            folder=self.folder, executor=self.executor,
-            progress=partial(self.progress, "local-geometry baseline"),
+        groups = self._groups(targets[0].l)
+        groups += [
+            [source] for source in local_sources(
+                self.frames, self.model.cutoff, targets[0].l, [g[0].width for g in groups],
+                self.settings.seed, folder=self.folder, executor=self.executor,
+                progress=partial(self.progress, "local-geometry baseline"),
+            )
+        ]  # fmt: skip
+        electrostatics = self._electrostatics(targets)
+        names = ", ".join(target.name for target in targets)
+        for i, assignments in enumerate(splits):
+            name, fits = assignments[0].name, self._fits(targets, assignments)
+            if fits.metric == "r2_within":
+                self._species_means(targets, assignments[0], fits)
+            beside = []
+            for places, local in electrostatics:
+                own, part = [targets[k] for k in places], fits.of_targets(places)
+                found = part.fit([local])
+                self._keep(local.kind, local, own, name, found.scores, found.by_domain)
+                beside.append((own, part, local))
+            what = f"probing {names} by {name}"
+            work = partial(self._probe_group, targets, fits, beside, name)
+            fits.prepare()
+            layers: dict[int, Fitted] = {}
+            for j, (group, fitted) in enumerate(zip(groups, self._map(work, groups), strict=True)):
+                if group[0].kind == MODEL and group[0].layer is not None:
+                    layers[group[0].layer] = fitted
+                self.progress(what, i * len(groups) + j + 1, len(splits) * len(groups))
+            self._choose(targets, fits, name, layers)
+
+    def _map(
+        self, work: Callable[[list[Source]], Fitted], groups: list[list[Source]]
+    ) -> Iterator[Fitted]:
+        """On several threads where the work is done here: NumPy leaves the interpreter free."""
+        if not self.executor.in_process:
+            yield from map(work, groups)
+            return
+        with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+            yield from pool.map(work, groups)
+
+    def _groups(self, order: int) -> list[list[Source]]:
+        """Sources of every layer of the model, and of the models with random weights together."""
+        groups: dict[tuple[str, int | None], list[Source]] = {}
+        for kind, acts in self.acts.items():
+            name = RANDOM_WEIGHTS if kind != MODEL else MODEL
+            for source in layer_sources(acts, name, order):
+                groups.setdefault((name, source.layer), []).append(source)
+        return list(groups.values())
+
+    def _electrostatics(self, targets: Sequence[Target]) -> list[tuple[list[int], Source]]:
+        """Local electrostatics, and the places of the targets that they are weighted for."""
+        found: dict[str, tuple[list[int], Source]] = {}
+        for i, target in enumerate(targets):
+            weights = weights_for(target, self.frames)
+            if weights.name not in found:
+                source = electrostatic_source(
+                    self.frames, self.model.cutoff, weights, target.l, folder=self.folder
+                )
+                found[weights.name] = [], source
+            found[weights.name][0].append(i)
+        return list(found.values())
+
+    def _fits(self, targets: Sequence[Target], assignments: Sequence[Split]) -> Fits:
+        scorer = Scorer.from_frames(
+            self.frames, n_resamples=self.settings.n_resamples, seed=self.settings.seed,
+            unit=assignments[0].unit,
         )  # fmt: skip
-        total = len(splits) * len(sources)
-        for i, split in enumerate(splits):
-            if order == 0:
-                self._species_means(targets, split)
-            for j, source in enumerate(sources):
-                what = f"probing {', '.join(t.name for t in targets)} by {split.name}"
-                self.progress(what, i * len(sources) + j, total)
-                self._probe(targets, split, source)
-            self.progress(what, (i + 1) * len(sources), total)
+        real = np.stack([self.true[t.name] for t in targets], axis=-1)
+        return Fits(
+            real, self.kinds, self.domain, assignments, scorer, self.settings.seed, self.executor
+        )
 
     def map_layers(self) -> None:
         """Each layer's scalar features on a plane, of the model's own."""
@@ -155,72 +217,74 @@ class Run:
             if source.layer is not None:
                 self.maps[source.layer] = principal_components(source.values)
 
-    def _probe(self, targets: Sequence[Target], split: Split, source: Source) -> None:
-        """Fit and score one source on one split: targets, shuffles and random directions."""
-        real = np.stack([self.true[t.name] for t in targets], axis=-1)
-        layer = source.layer if source.kind == MODEL else None
-        own = layer is not None
-        shuffles = [
-            shuffle_within_species(real, self.rows.species, self.settings.seed + 1 + k)
-            for k in range(SHUFFLES if own else 0)
-        ]
-        y = np.concatenate([real, *shuffles], axis=-1)
-        fit = cross_predict(source.values, y, split, executor=self.executor)
-        found, n = fit.predictions, len(targets)
-        for i, target in enumerate(targets):
-            self._record(source.kind, source, target, split, found[..., i])
-            if layer is not None:
-                controls = [(y[..., k], found[..., k]) for k in range(n + i, y.shape[-1], n)]
-                self._record_mean(SHUFFLED, source, target, split, controls)
-                self.predictions[target.name, split.name, layer] = found[..., i]
-        if own:
-            maps = random_direction_maps(fit.probe, split, n_targets=n, seed=self.settings.seed)
-            drawn = apply_maps(source.values, maps, split, executor=self.executor)
-            drawn = drawn.reshape(*real.shape, -1)
+    def _probe_group(
+        self,
+        targets: Sequence[Target],
+        fits: Fits,
+        beside: list[tuple[list[Target], Fits, Source]],
+        split: str,
+        group: list[Source],
+    ) -> Fitted:
+        """Fit and score one source, and what it adds to the local electrostatics."""
+        source, layer = group[0], group[0].layer
+        own = layer is not None and source.kind == MODEL
+        fitted = fits.fit(group, controls=own)
+        self._keep(source.kind, source, targets, split, fitted.scores, fitted.by_domain)
+        if layer is not None and own:
+            self._keep(SHUFFLED, source, targets, split, fitted.shuffled)
+            self._keep(RANDOM_DIRECTION, source, targets, split, fitted.directions)
             for i, target in enumerate(targets):
-                pairs = [(real[..., i], drawn[..., i, k]) for k in range(drawn.shape[-1])]
-                self._record_mean(RANDOM_DIRECTION, source, target, split, pairs)
+                key = target.name, split, layer
+                self.predictions[key] = fitted.whole[..., i]
+                self.within[key] = fitted.within[..., i]
+        if layer:
+            name = WITH_LAYER if own else WITH_RANDOM
+            for weighted, part, local in beside:
+                both = [local.beside(member, name) for member in group]
+                found = part.fit(both, brief=True)
+                self._keep(name, both[0], weighted, split, found.scores)
+        return fitted
 
-    def _species_means(self, targets: Sequence[Target], split: Split) -> None:
-        real = np.stack([self.true[t.name] for t in targets], axis=-1)
-        found = species_means(real, self.rows.species, split)
-        source = Source(SPECIES_MEAN, None, "", np.empty((0, 0)))
-        for i, target in enumerate(targets):
-            self._record(SPECIES_MEAN, source, target, split, found[..., i])
-
-    def _record(
-        self, kind: str, source: Source, target: Target, split: Split, predicted: np.ndarray
+    def _choose(
+        self, targets: Sequence[Target], fits: Fits, split: str, layers: Mapping[int, Fitted]
     ) -> None:
-        """Scores over all tested atoms and over each domain."""
-        y, scored = self.true[target.name], split.scored
-        subsets = {ALL: self.scorer.score(y, predicted, scored)}
-        if len(np.unique(self.domain)) > 1:
-            subsets |= self.scorer.score_by(self.domain, y, predicted, scored)
-        for subset, scores in subsets.items():
-            self._keep(kind, source, target, split, subset, scores)
+        """Of the layers asked for, the one that the training folds choose; layer 0 if alone."""
+        asked = [t for t in layers if t in self.asked]
+        asked = [t for t in asked if t > 0] or asked
+        if not asked:
+            return
+        for i, target in enumerate(targets):
+            scores, best = fits.chosen([layers[t] for t in asked], i)
+            shares = np.bincount(best.ravel(), minlength=len(asked)) / best.size
+            self.choices[target.name, split] = dict(zip(asked, shares.tolist(), strict=True))
+            # Named in the column of the block: the layer that most folds chose.
+            block = f"layer {asked[int(shares.argmax())]}"
+            self._keep(
+                CHOSEN, Source(CHOSEN, None, block, np.empty((0, 0))), [target], split, [scores]
+            )
 
-    def _record_mean(
+    def _species_means(self, targets: Sequence[Target], split: Split, fits: Fits) -> None:
+        """The means of species, which tell nothing within kinds."""
+        whole = label_means(fits.targets, self.rows.species, split)
+        source = Source(SPECIES_MEAN, None, "", np.empty((0, 0)))
+        scores, by_domain = fits.of_means(whole)
+        self._keep(SPECIES_MEAN, source, targets, split.name, scores, by_domain)
+
+    def _keep(
         self,
         kind: str,
         source: Source,
-        target: Target,
-        split: Split,
-        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        targets: Sequence[Target],
+        split: str,
+        scores: Sequence[Scores],
+        by_domain: Sequence[Mapping[str, Scores]] = (),
     ) -> None:
-        """The mean score over the draws of a control, over all tested atoms."""
-        draws = [self.scorer.score(y, predicted, split.scored) for y, predicted in pairs]
-        r2, within, mae = (
-            Estimate.mean([getattr(d, m) for d in draws]) for m in ("r2", "r2_within", "mae")
-        )
-        mean = Scores(r2, within, mae, draws[0].n_atoms, draws[0].n_structures)
-        self._keep(kind, source, target, split, ALL, mean)
-
-    def _keep(
-        self, kind: str, source: Source, target: Target, split: Split, subset: str, scores: Scores
-    ) -> None:
-        key = Key(target.name, split.name, kind, source.layer, source.width, subset)
-        self.scored[key] = scores
-        self.about[key] = source
+        parts_of = by_domain or [{}] * len(targets)
+        for target, own, parts in zip(targets, scores, parts_of, strict=True):
+            for subset, found in {ALL: own, **parts}.items():
+                key = Key(target.name, split, kind, source.layer, source.width, subset)
+                self.scored[key] = found
+                self.about[key] = source
 
     def study(self) -> Study:
         name = self.model.name
@@ -228,10 +292,14 @@ class Run:
             t for t, y in self.true.items()
             if constant_within_species(self.rows.split(y), self.frames, self.targets[t].resolution)
         )  # fmt: skip
+        scored = dict(sorted(self.scored.items(), key=self._place))
         return Study(
-            scores=score_table(name, self.scored, self.about, self.targets),
-            differences=difference_table(name, self.scored, self.asked, self.targets),
+            scores=score_table(name, scored, self.about, self.targets),
+            differences=difference_table(name, scored, self.asked, self.targets),
+            conditional=conditional_table(name, scored, self.targets),
+            choices=self.choices,
             predictions=self.predictions,
+            within=self.within,
             true=self.true,
             targets=self.targets,
             trivial=trivial,
@@ -241,6 +309,16 @@ class Run:
             provenance=self._provenance(),
             maps=self.maps,
         )
+
+    def _place(self, item: tuple[Key, Scores]) -> tuple:
+        """Rows of the tables in one order, whichever thread was done first."""
+        key = item[0]
+        order = [MODEL, RANDOM_WEIGHTS, SHUFFLED, RANDOM_DIRECTION, CHOSEN, SPECIES_MEAN]
+        kind = order.index(key.features) if key.features in order else len(order)
+        layer = -1 if key.layer is None else key.layer
+        names, splits = list(self.targets), list(dict.fromkeys(k.split for k in self.scored))
+        return (names.index(key.target), splits.index(key.split), kind, key.features, layer,
+                key.width, key.subset != ALL, key.subset)  # fmt: skip
 
     def _provenance(self) -> dict:
         model = self.model
@@ -274,7 +352,7 @@ def _about_store(store: Store) -> dict:
     return {
         "sha256": configuration.sha256,
         "dtype": configuration.dtype_store,
-        "random_weights_seed": configuration.random_weights_seed,
+        "random_weights_seeds": list(configuration.random_weights_seeds),
         "max_atoms": configuration.max_atoms,
         "versions": configuration.versions,
         "n_left_out": store.n_left_out,

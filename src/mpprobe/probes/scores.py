@@ -1,8 +1,10 @@
-"""Scores with intervals from a bootstrap over structures, and differences of scores.
+"""Scores with intervals over what is held out, and differences of scores.
 
-Every resample draws the structures of the whole data set with replacement. It is the same for
-all scores made with one seed, so that the difference of two scores (one layer less another, in
-domain less out of domain) has an interval of its own that counts what they have in common.
+A bootstrap draws the units of the whole data set (groups of structures, compounds or elements) with
+replacement. It is the same for all scores made with one seed, so that the difference of two scores
+(one layer less another, in domain less out of domain) has an interval of its own that counts what
+they have in common. The maps behind the predictions stay as they are; where the jackknife refits
+them (:mod:`mpprobe.probes.heldout`), it takes the place of the bootstrap.
 """
 
 from __future__ import annotations
@@ -42,6 +44,17 @@ class Bootstrap:
     n_resamples: int = 1000
     seed: int = 0
 
+    #: How tables call it.
+    name = "bootstrap, maps fixed"
+
+    def interval(self, value: float, replicates: np.ndarray, level: float) -> tuple[float, float]:
+        """Percentile interval; (NaN, NaN) where most resamples aren't defined."""
+        finite = replicates[np.isfinite(replicates)]
+        if not finite.size or 2 * finite.size < replicates.size:
+            return np.nan, np.nan
+        low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
     @cached_property
     def counts(self) -> np.ndarray:
         """How often each resample holds each group, (n_resamples, n_groups), a byte each."""
@@ -62,40 +75,66 @@ class Bootstrap:
 
 
 @dataclass(frozen=True)
+class Jackknife:
+    """Each of ``n_cells`` cells of units left out in turn, and the maps fitted again without it."""
+
+    n_cells: int
+
+    #: How tables call it.
+    name = "jackknife, maps refitted"
+
+    def interval(self, value: float, replicates: np.ndarray, level: float) -> tuple[float, float]:
+        """Value ± t s, with s² = (C−1)/C Σ (θ_c − θ̄)² and Student's t of C − 1 degrees of freedom.
+
+        The jackknife estimate of the standard error (Tukey, 1958; Efron and Stein, 1981).
+        """
+        from scipy.stats import t
+
+        n = len(replicates)
+        if not np.isfinite(replicates).all():
+            return np.nan, np.nan
+        error = np.sqrt((n - 1) / n * ((replicates - replicates.mean()) ** 2).sum())
+        half = float(t.ppf((1 + level) / 2, n - 1) * error)
+        return value - half, value + half
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """A number and its bootstrap replicates; subtract two for the interval of their difference.
+    """A number and its replicates; subtract two for the interval of their difference.
 
     Attributes:
         value: from the data set as it is; NaN where it isn't defined.
-        replicates: from the resamples, (n_resamples,).
-        bootstrap: the resamples.
+        replicates: from the resamples, (n_resamples,), or without each cell, (n_cells,).
+        resampling: how these were made.
     """
 
     value: float
     replicates: np.ndarray
-    bootstrap: Bootstrap
+    resampling: Bootstrap | Jackknife
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval; (NaN, NaN) where there are too few structures for one."""
-        finite = self.replicates[np.isfinite(self.replicates)]
-        if not np.isfinite(self.value) or 2 * finite.size < self.replicates.size:
+        """Ends of the interval; (NaN, NaN) where there are too few units for one."""
+        if not np.isfinite(self.value):
             return np.nan, np.nan
-        low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        return self.resampling.interval(self.value, self.replicates, level)
 
     def __sub__(self, other: Estimate) -> Estimate:
-        if self.bootstrap != other.bootstrap:
+        if self.resampling != other.resampling:
             raise ProbeError("only scores on resamples of the same structures can be subtracted")
         return Estimate(
-            self.value - other.value, self.replicates - other.replicates, self.bootstrap
+            self.value - other.value, self.replicates - other.replicates, self.resampling
         )
+
+    def at(self, value: float) -> Estimate:
+        """The same replicates about another value, as of a mean over assignments to folds."""
+        return Estimate(value, self.replicates + (value - self.value), self.resampling)
 
     @classmethod
     def mean(cls, estimates: Sequence[Estimate]) -> Estimate:
         """Mean over draws of a control, resample by resample."""
         replicates = np.mean([e.replicates for e in estimates], axis=0)
         value = float(np.mean([e.value for e in estimates]))
-        return cls(value, replicates, estimates[0].bootstrap)
+        return cls(value, replicates, estimates[0].resampling)
 
 
 @dataclass(frozen=True)
@@ -105,11 +144,15 @@ class Scores:
     Attributes:
         r2: 1 − Σ(y−ŷ)²/Σ(y−ȳ)²; for vectors 1 − Σ|y−ŷ|²/Σ|y|², since the mean of a vector over
             atoms depends on how the structures are turned.
-        r2_within: the same with y and ŷ both centred per species per compound, so that knowing
-            the composition earns nothing; NaN for vectors, and where the target has no variance
-            within.
+        r2_within: of a map fitted within kinds, what it leaves of the variance that is left by the
+            mean of each kind (species in compound) over the training set, 1 − S(y−ŷ)/S(y−ȳ_kind).
+            S is the sum of squares centred per kind, so that knowing the composition earns nothing
+            and costs nothing. NaN for vectors, and where the target has no variance within.
         mae: mean |y−ŷ| in the target's unit; for vectors the mean length of the error.
-        n_atoms, n_structures: counts of what was scored.
+        n_atoms, n_structures, n_units: counts of what was scored; units are what is resampled.
+        spread: smallest and largest main score over assignments to folds, draws or random models.
+        code_length: bits a number less those of the kinds' means, see
+            :func:`mpprobe.probes.heldout.code_lengths`.
     """
 
     r2: Estimate
@@ -117,6 +160,9 @@ class Scores:
     mae: Estimate
     n_atoms: int
     n_structures: int
+    n_units: int
+    spread: tuple[float, float] = (np.nan, np.nan)
+    code_length: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -125,29 +171,44 @@ class Scorer:
 
     Attributes:
         structure: (n_atoms,) index of the atom's structure.
-        group: (n_atoms,) index of the group its structure belongs to; groups are resampled whole,
-            since the structures of a group resemble each other.
+        unit: (n_atoms,) index of the unit that is resampled whole: the group of its structure, its
+            compound or its element.
         kind: (n_atoms,) index of its species within its compound.
         bootstrap: the resamples of the groups.
     """
 
     structure: np.ndarray
-    group: np.ndarray
+    unit: np.ndarray
     kind: np.ndarray
     bootstrap: Bootstrap
 
     @classmethod
     def from_frames(
-        cls, frames: Sequence[Frame], *, n_resamples: int = 1000, seed: int = 0
+        cls,
+        frames: Sequence[Frame],
+        *,
+        n_resamples: int = 1000,
+        seed: int = 0,
+        unit: np.ndarray | None = None,
     ) -> Scorer:
-        """A scorer for all atoms of ``frames``, in their order."""
+        """A scorer for all atoms of ``frames``, in their order.
+
+        ``unit``, an index for each atom, says what is resampled; groups of structures by default.
+        """
         structure = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
-        groups, group = np.unique([f.group for f in frames], return_inverse=True)
-        bootstrap = Bootstrap(len(groups), n_resamples, seed)
-        return cls(structure, group[structure], kinds(frames), bootstrap)
+        if unit is None:
+            unit = np.unique([f.group for f in frames], return_inverse=True)[1][structure]
+        bootstrap = Bootstrap(int(unit.max()) + 1, n_resamples, seed)
+        return cls(structure, unit, kinds(frames), bootstrap)
 
     def score(
-        self, y: np.ndarray, prediction: np.ndarray, where: np.ndarray | None = None
+        self,
+        y: np.ndarray,
+        prediction: np.ndarray,
+        where: np.ndarray | None = None,
+        *,
+        within: np.ndarray | None = None,
+        levels: np.ndarray | None = None,
     ) -> Scores:
         """Score ``prediction`` against ``y``.
 
@@ -155,6 +216,11 @@ class Scorer:
             y, prediction: (n_atoms,), or (n_atoms, 2l+1) for vectors, in the target's unit.
             where: (n_atoms,) which atoms to score (default all); for instance
                 ``fit.scored & (domain == "surface")``.
+            within: what a map fitted within kinds predicts, for ``r2_within``, shaped alike
+                (default: ``prediction``).
+            levels: what the training set's mean of each kind predicts, shaped alike
+                (:func:`mpprobe.probes.baselines.label_means`; default: the mean over what is
+                scored).
 
         Raises:
             ProbeError: no atom to score, a prediction missing for one, or shapes that don't fit.
@@ -166,29 +232,26 @@ class Scorer:
             )
         rows = np.arange(len(self.structure)) if where is None else np.flatnonzero(where)
         least = len(rows) * _least_variance(y)
-        y, error = y[rows], y[rows] - prediction[rows]
+        within = prediction if within is None else within
+        off = y if levels is None else y - levels
+        y, error, centred, off = (v[rows] for v in (y, y - prediction, y - within, off))
         if not len(rows):
             raise ProbeError("no atom to score: the split tests none of those asked for")
-        if not np.isfinite(error).all():
+        if not (np.isfinite(error).all() and np.isfinite(centred).all()):
             raise ProbeError("an atom to be scored has no prediction: score where it was tested")
-        group, bootstrap = self.group[rows], self.bootstrap
+        unit, bootstrap = self.unit[rows], self.bootstrap
         if y.ndim == 2:
-            r2, mae = _vector_scores(y, error, group, bootstrap, least)
-            within = np.full_like(r2, np.nan)
+            r2, mae = _vector_scores(y, error, unit, bootstrap, least)
+            own = np.full_like(r2, np.nan)
         else:
-            r2, mae = _scalar_scores(y, error, group, bootstrap, least)
-            within = _within(y, error, group, self.kind[rows], bootstrap, least)
-        few = len(np.unique(group)) < MIN_GROUPS
+            r2, mae = _scalar_scores(y, error, unit, bootstrap, least)
+            own = _within(off, centred, unit, self.kind[rows], bootstrap, least)
+        n_units = len(np.unique(unit))
+        whole, kinds, absolute = (
+            estimate(v, bootstrap, n_units < MIN_GROUPS) for v in (r2, own, mae)
+        )
         n_structures = len(np.unique(self.structure[rows]))
-        whole, centred, absolute = (estimate(v, bootstrap, few) for v in (r2, within, mae))
-        return Scores(whole, centred, absolute, len(rows), n_structures)
-
-    def score_by(
-        self, labels: np.ndarray, y: np.ndarray, prediction: np.ndarray, where: np.ndarray
-    ) -> dict[str, Scores]:
-        """Scores of the atoms of each label (n_atoms,), for instance their domain."""
-        present = np.unique(labels[where])
-        return {str(x): self.score(y, prediction, where & (labels == x)) for x in present}
+        return Scores(whole, kinds, absolute, len(rows), n_structures, n_units)
 
 
 def through_origin(
@@ -210,6 +273,14 @@ def kinds(frames: Sequence[Frame]) -> np.ndarray:
         np.concatenate([frame.numbers for frame in frames]),
     ])  # fmt: skip
     return np.unique(labels, axis=0, return_inverse=True)[1].ravel()
+
+
+def kind_means(values: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """The mean over all atoms of its kind, for each atom: shaped like ``values`` (n_atoms, ...)."""
+    kinds, index, counts = np.unique(kind, return_inverse=True, return_counts=True)
+    total = np.zeros((len(kinds), *values.shape[1:]))
+    np.add.at(total, index, values)
+    return (total / counts.reshape(-1, *[1] * (values.ndim - 1)))[index]
 
 
 def estimate(values: np.ndarray, bootstrap: Bootstrap, few: bool) -> Estimate:
@@ -235,7 +306,7 @@ def _scalar_scores(
     columns = np.ones_like(y), y, y**2, error**2, np.abs(error)
     n, sum_y, sum_yy, sum_ee, sum_abs = totals_by_group(columns, group, bootstrap)
     with np.errstate(invalid="ignore"):  # a resample may hold no atom of those scored
-        return _r2(sum_ee, sum_yy - sum_y**2 / n, least), sum_abs / n
+        return r2_of(sum_ee, sum_yy - sum_y**2 / n, least), sum_abs / n
 
 
 def _vector_scores(
@@ -246,7 +317,7 @@ def _vector_scores(
         (np.ones_like(yy), yy, ee, np.sqrt(ee)), group, bootstrap
     )
     with np.errstate(invalid="ignore"):
-        return _r2(sum_ee, sum_yy, least), sum_abs / n
+        return r2_of(sum_ee, sum_yy, least), sum_abs / n
 
 
 def _within(
@@ -271,7 +342,7 @@ def _within(
     n, sum_y, sum_e = np.split(bootstrap.totals(sums), 3, axis=1)
     sum_yy, sum_ee = totals_by_group((y**2, error**2), group, bootstrap)
     n = n.clip(min=1)  # a kind that isn't drawn has sums of zero
-    return _r2(sum_ee - (sum_e**2 / n).sum(axis=1), sum_yy - (sum_y**2 / n).sum(axis=1), least)
+    return r2_of(sum_ee - (sum_e**2 / n).sum(axis=1), sum_yy - (sum_y**2 / n).sum(axis=1), least)
 
 
 def totals_by_group(
@@ -285,7 +356,7 @@ def totals_by_group(
     return bootstrap.totals(np.stack(sums, axis=1)).T
 
 
-def _r2(residual: np.ndarray, total: np.ndarray, least: float) -> np.ndarray:
+def r2_of(residual: np.ndarray, total: np.ndarray, least: float | np.ndarray) -> np.ndarray:
     """1 − residual/total; NaN where the target has no variance."""
     defined = total > least
     return 1 - np.divide(residual, total, out=np.full_like(total, np.nan), where=defined)

@@ -19,14 +19,17 @@ from mpprobe.errors import ProbeError
 from mpprobe.models.irreps import Block
 from mpprobe.models.potential import Layer, Potential
 from mpprobe.probes.baselines import (
+    RADIAL_FUNCTIONS,
+    Weights,
     batches,
+    local_electrostatics,
     neighbour_vectors,
     radial_densities,
     random_projection,
     soap,
 )
 from mpprobe.probes.executor import SERIAL, Executor
-from mpprobe.probes.rows import BlockRows, RowFiles, Rows, write_rows
+from mpprobe.probes.rows import BlockRows, JoinedRows, RowFiles, Rows, write_rows
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
 
@@ -36,6 +39,12 @@ RANDOM_DIRECTION = "random direction"
 SPECIES_MEAN = "species mean"
 LOCAL = {0: ("SOAP", "radial densities"), 1: ("neighbour vectors",)}
 SAME_WIDTH = ", same width"
+ELECTROSTATICS = "local electrostatics"
+#: A layer's features beside the local electrostatics, which bear no penalty.
+WITH_LAYER = f"{ELECTROSTATICS} + layer"
+WITH_RANDOM = f"{ELECTROSTATICS} + random weights"
+#: The model's layer that the training folds choose, fold by fold.
+CHOSEN = "chosen layer"
 
 
 @dataclass(frozen=True)
@@ -47,16 +56,23 @@ class Source:
         layer: of the model, None for baselines.
         block: which irreps, such as ``128x0e``; empty for baselines.
         values: (n_atoms, d) for l = 0, (n_atoms, channels, 3) for l = 1.
+        covariates: how many of the first features bear no penalty.
     """
 
     kind: str
     layer: int | None
     block: str
     values: Rows
+    covariates: int = 0
 
     @property
     def width(self) -> int:
         return self.values.shape[1]
+
+    def beside(self, other: Source, kind: str) -> Source:
+        """These features as covariates of the other's, under the name ``kind``."""
+        joined = JoinedRows((self.values, other.values))
+        return Source(kind, other.layer, other.block, joined, covariates=self.width)
 
 
 def layer_sources(acts: Activations, kind: str, l: int) -> list[Source]:
@@ -147,6 +163,21 @@ def local_sources(
         names = [name, *[name + SAME_WIDTH for _ in widths]]
         for kind, files in zip(names, zip(*pieces, strict=True), strict=True):
             yield Source(kind, None, "", RowFiles.of(files))
+
+
+def electrostatic_source(
+    frames: Sequence[Frame], cutoff: float, weights: Weights, l: int, *, folder: str | Path
+) -> Source:
+    """The local electrostatics of all structures, in files; no feature bears a penalty."""
+    paths = []
+    for number, batch in enumerate(batches(frames)):
+        part = Weights(weights.name, [weights.values[k] for k in batch], weights.relative)
+        values = local_electrostatics([frames[k] for k in batch], cutoff, part, l)
+        name = f"{ELECTROSTATICS}-{weights.name}-{l}".replace(" ", "-").replace("/", "-")
+        paths.append(Path(folder, f"{name}-{number:06d}.npy"))
+        write_rows(paths[-1], values)
+    rows = RowFiles.of(paths)
+    return Source(ELECTROSTATICS, None, weights.name, rows, covariates=RADIAL_FUNCTIONS)
 
 
 @dataclass(frozen=True)

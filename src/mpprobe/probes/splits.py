@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpprobe.errors import ProbeError
-from mpprobe.probes.ridge import InnerFold, leave_one_out
+from mpprobe.probes.ridge import InnerFold
 from mpprobe.structures.frame import Frame
 
 IN_DOMAIN = ("bulk", "strained")
+
+#: Cells of a split, at most: what a jackknife leaves out one by one.
+CELLS = 40
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class Fold:
         inner: (train cells, validation cells) within ``train``, to choose the penalty by; what is
             left out is of the same kind as in the split itself.
         held_out: names of the groups, compounds, elements or domains the fold is tested on.
+        test: the cells it is tested on, where these are whole cells; else empty.
     """
 
     train: tuple[int, ...]
     inner: tuple[InnerFold, ...]
     held_out: tuple[str, ...]
+    test: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,25 @@ class Split:
             inner fold is a union of cells; −1 for atoms never trained on.
         test: (n_atoms,) the fold each atom is tested in, so at most one; −1 for none.
         folds: the folds; fewer than asked for where there are too few groups.
+        unit: (n_atoms,) index of what is held out together with the atom: its group of structures,
+            compound or element.
     """
 
     name: str
     cells: np.ndarray
     test: np.ndarray
     folds: tuple[Fold, ...]
+    unit: np.ndarray
 
     @property
     def scored(self) -> np.ndarray:
         """(n_atoms,) whether each atom is tested in some fold."""
         return self.test >= 0
+
+    @property
+    def by_cells(self) -> bool:
+        """Whether every fold is tested on whole cells, each made of whole units."""
+        return all(fold.test for fold in self.folds)
 
     def training_rows(self, fold: int) -> np.ndarray:
         """(n_atoms,) whether each atom is in the training set of ``fold``."""
@@ -83,24 +96,28 @@ def make_split(
     *,
     n_folds: int = 5,
     seed: int = 0,
+    assignment: int = 0,
     in_domain: Sequence[str] = IN_DOMAIN,
 ) -> Split:
     """Split the atoms of ``frames``.
 
     - ``structure``: groups of structures are held out, balanced in atoms, every compound spread
       over the folds as evenly as may be.
-    - ``compound``: compounds are held out, balanced in atoms.
+    - ``compound``: compounds are held out, balanced in atoms; those that share a group of
+      structures (copies under two labels) together.
     - ``element``: elements are held out. A fold trains on the structures with none of its
       elements and is tested on the atoms of its elements only; elements that are in every
       structure can't be held out and are not tested.
     - ``domain``: trained in domain. Atoms of other domains are tested on the map of all in-domain
-      structures, those in domain by groups of structures held out.
+      structures, those in domain by groups of structures held out. A structure of another domain
+      that shares its group with one in domain is not tested.
 
     Args:
         name: one of the above.
         frames: the structures, whose atoms in order are the rows.
         n_folds: folds asked for; there are fewer where there are fewer groups to hold out.
         seed: the assignment to folds is random with it, and the same for the same seed.
+        assignment: number of the random assignment, for several with one seed.
         in_domain: the domains that ``domain`` trains on.
 
     Raises:
@@ -113,7 +130,8 @@ def make_split(
         raise ProbeError(f"a split needs at least 2 folds, got {n_folds}")
     if not len(frames):
         raise ProbeError(f"split {name!r}: there is no structure to split")
-    table = _Table(frames, n_folds, tuple(in_domain), np.random.default_rng(seed))
+    rng = np.random.default_rng([seed, assignment] if assignment else seed)
+    table = _Table(frames, n_folds, tuple(in_domain), rng)
     return SPLITS[name](table)
 
 
@@ -127,16 +145,33 @@ def _compound(table: _Table) -> Split:
 
 def _held_out(name: str, table: _Table, unit: str, strata: str | None) -> Split:
     """Hold out units, which are labels of the frames."""
-    units = table.labels(unit)
+    units = _joined(table.labels(unit), table.labels("group"))
     n_folds = _count_folds(name, f"{unit}s", units, table.n_folds)
     stratum = table.labels(strata) if strata else np.zeros(len(units), dtype=int)
     test = _deal(units, table.sizes, stratum, n_folds, table.rng)
-    cells = _cells(test, units, table)
+    inner, cells = _cells(test, units, table)
     folds = tuple(
-        _leave_out_fold(name, np.unique(cells[test != k]), np.unique(units[test == k]))
+        _leave_out_fold(name, inner, cells, test != k, np.unique(table.labels(unit)[test == k]))
         for k in range(n_folds)
     )
-    return Split(name, table.on_atoms(cells), table.on_atoms(test), folds)
+    index = np.unique(units, return_inverse=True)[1]
+    return Split(
+        name, table.on_atoms(cells), table.on_atoms(test), folds, table.on_atoms(index)
+    )  # fmt: skip
+
+
+def _joined(units: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Labels of units, those that share a group under the name of the first of them."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, unit = np.unique(units, return_inverse=True)
+    group = np.unique(groups, return_inverse=True)[1] + len(names)
+    n = group.max() + 1
+    links = coo_array((np.ones(len(unit)), (unit, group)), shape=(n, n))
+    part = connected_components(links, directed=False)[1][: len(names)]
+    first = np.unique(part, return_index=True, return_inverse=True)
+    return names[first[1][first[2]]][unit]
 
 
 def _domain(table: _Table) -> Split:
@@ -155,12 +190,22 @@ def _domain(table: _Table) -> Split:
         )
     frames = [f for f, keep in zip(table.frames, inside, strict=True) if keep]
     within = _held_out("domain", replace(table, frames=frames), "group", strata="compound")
-    on_atoms = table.on_atoms(inside)
+    on_atoms, group = table.on_atoms(inside), table.labels("group")
     cells = np.full(len(on_atoms), -1)
     test = np.full(len(on_atoms), len(within.folds))
     cells[on_atoms], test[on_atoms] = within.cells, within.test
-    last = _leave_out_fold("domain", np.unique(within.cells), np.unique(domain[~inside]))
-    return Split("domain", cells, test, (*within.folds, last))
+    outside = ~inside & ~np.isin(group, group[inside])
+    if not outside.any():
+        raise ProbeError(
+            "split 'domain': every structure out of domain shares its group with one in domain, so "
+            "none can be tested; give other groups (info['group']), or other domains as in-domain"
+        )
+    test[table.on_atoms(~inside & ~outside)] = -1
+    train = tuple(np.unique(within.cells).tolist())
+    inner = tuple(_without(train, fold.test) for fold in within.folds)
+    last = Fold(train, inner, tuple(np.unique(domain[outside]).tolist()))
+    unit = table.on_atoms(np.unique(group, return_inverse=True)[1])
+    return Split("domain", cells, test, (*within.folds, last), unit)
 
 
 def _element(table: _Table) -> Split:
@@ -188,7 +233,7 @@ def _element(table: _Table) -> Split:
         _element_fold(k, code[:, :-1].astype(bool), code[:, -1], tuple(symbols[part == k].tolist()))
         for k in range(n_folds)
     )
-    return Split("element", cells.ravel(), part[index], folds)
+    return Split("element", cells.ravel(), part[index], folds, index)
 
 
 def _element_fold(k: int, touched: np.ndarray, part: np.ndarray, names: tuple[str, ...]) -> Fold:
@@ -208,24 +253,49 @@ def _element_fold(k: int, touched: np.ndarray, part: np.ndarray, names: tuple[st
         if rest.any() and validation.any():
             inner.append((_labels(rest), _labels(validation)))
     if not inner:
-        return _leave_out_fold("element", np.flatnonzero(train), np.array(names))
-    return Fold(_labels(train), tuple(inner), names)
+        inner = [_without(_labels(train), (cell,)) for cell in _labels(train)]
+    return _checked("element", Fold(_labels(train), tuple(inner), names))
 
 
 def _labels(chosen: np.ndarray) -> tuple[int, ...]:
     return tuple(np.flatnonzero(chosen).tolist())
 
 
-def _leave_out_fold(name: str, cells: np.ndarray, held_out: np.ndarray) -> Fold:
-    """A fold whose inner folds leave out one training cell each."""
-    train = tuple(cells.tolist())
-    inner = leave_one_out(train)
-    if not inner:
+def _leave_out_fold(
+    name: str, inner: np.ndarray, cells: np.ndarray, train: np.ndarray, held_out: np.ndarray
+) -> Fold:
+    """A fold whose inner folds leave out one training part each.
+
+    ``inner``, ``cells`` and ``train``, one value a frame: the part that is left out inside, the
+    cell, and whether the fold trains on it.
+    """
+    used = tuple(np.unique(cells[train]).tolist())
+    parts = [np.unique(cells[train & (inner == part)]).tolist() for part in np.unique(inner[train])]
+    test = tuple(np.unique(cells[~train]).tolist())
+    folds = tuple(_without(used, tuple(part)) for part in parts)
+    return _checked(name, Fold(used, folds, tuple(held_out.tolist()), test))
+
+
+def _without(
+    train: tuple[int, ...], part: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """An inner fold that leaves out a part of the training cells."""
+    return tuple(cell for cell in train if cell not in part), part
+
+
+def _checked(name: str, fold: Fold) -> Fold:
+    """The fold with those of its inner folds that leave something to train on.
+
+    Raises:
+        ProbeError: none does.
+    """
+    fold = replace(fold, inner=tuple(inner for inner in fold.inner if inner[0]))
+    if not fold.inner:
         raise ProbeError(
-            f"split {name!r}: with {', '.join(held_out[:3])} held out, too little is left to "
+            f"split {name!r}: with {', '.join(fold.held_out[:3])} held out, too little is left to "
             "choose the penalty by: give more structures"
         )
-    return Fold(train, inner, tuple(held_out.tolist()))
+    return fold
 
 
 def _count_folds(name: str, what: str, units: np.ndarray, asked: int) -> int:
@@ -238,22 +308,35 @@ def _count_folds(name: str, what: str, units: np.ndarray, asked: int) -> int:
     return min(asked, n_units)
 
 
-def _cells(test: np.ndarray, units: np.ndarray, table: _Table) -> np.ndarray:
-    """The cell of each frame: its fold, halved or cut in three where there are few folds.
+def _cells(test: np.ndarray, units: np.ndarray, table: _Table) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each frame that is left out to choose the penalty by, and its cell.
 
-    So that the training part of a fold always has three cells or more to choose the penalty by,
-    where there are as many units. One compound left to train on is cut by groups of structures.
+    Parts are the folds, halved or cut in three where there are few, so that the training part of
+    a fold always has three or more, where there are as many units; one compound left to train on
+    is cut by groups of structures. Cells cut the parts further, :data:`CELLS` in all at most.
     """
-    n_folds = test.max() + 1
+    n_folds = int(test.max()) + 1
     n_parts = {2: 3, 3: 2}.get(n_folds, 1)
-    part = np.zeros_like(test)
+    n_cells = max(CELLS // (n_folds * n_parts), 1)
+    part, cell = np.zeros_like(test), np.zeros_like(test)
     for k in range(n_folds):
         rows = test == k
         alone = n_folds == 2 and len(np.unique(units[rows])) == 1
         finer = table.labels("group")[rows] if alone else units[rows]
-        same = np.zeros(rows.sum(), dtype=int)
-        part[rows] = _deal(finer, table.sizes[rows], same, n_parts, table.rng)
-    return test * n_parts + part
+        part[rows] = _shared(finer, table.sizes[rows], n_parts, table.rng)
+        for j in range(n_parts):
+            own = rows & (part == j)
+            if own.any():
+                cell[own] = _shared(finer[own[rows]], table.sizes[own], n_cells, table.rng)
+    inner = test * n_parts + part
+    return inner, inner * n_cells + cell
+
+
+def _shared(
+    units: np.ndarray, sizes: np.ndarray, n_parts: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Deal units into parts alike in size, whatever their strata."""
+    return _deal(units, sizes, np.zeros(len(units), dtype=int), n_parts, rng)
 
 
 def _deal(

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from mpprobe.activations import Store, StoredModel, parse_layers
 from mpprobe.errors import ProbeError, require
 from mpprobe.models.potential import Potential
+from mpprobe.probes.duplicates import kept_together
 from mpprobe.probes.executor import SERIAL, Executor
 from mpprobe.probes.features import Progress, check_recipe, check_shared
 from mpprobe.probes.results import Settings, Study
@@ -24,6 +25,9 @@ from mpprobe.targets import Target, get_target
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+#: What is done with structures that are near duplicates.
+NEAR_DUPLICATES = ("together", "apart")
 
 
 def probe(
@@ -42,11 +46,12 @@ def probe(
     """Probe the node features of a potential for per-atom targets, beside every control.
 
     For each target and split, a ridge probe is fitted on the scalar (for vector targets, by an
-    equivariant map, on the l = 1) features of each layer, and scored on structures it has not
-    seen. The same is done for layer 0, for the same architecture with random weights, for a
-    local-geometry descriptor at the same cutoff, for that descriptor projected to the same width,
-    for the species means, for one random direction of the features, and for a target shuffled
-    within species.
+    equivariant map, on the l = 1) features of each layer, within kinds (species in compounds), and
+    scored on structures it has not seen. The same is done for layer 0, for the same architecture
+    with random weights, for local-geometry descriptors at the same cutoff, also projected to the
+    same width, for charge-weighted sums within one cutoff, for the species means, for single random
+    directions of the features, and for the target shuffled within kinds. What a layer adds to the
+    charge-weighted sums is scored too.
 
     Args:
         potential: from :func:`mpprobe.load`, or a store of node features, which needs no model.
@@ -55,7 +60,7 @@ def probe(
         layers: ``all``, an index, or several.
         targets: names, see :func:`mpprobe.targets.target_names`.
         splits: ``structure``, ``compound``, ``element`` or ``domain``.
-        settings: folds, resamples, seed.
+        settings: folds, assignments to them, resamples, random models, seed.
         max_atoms: most atoms in one forward pass.
         progress: called as the work goes on.
         executor: who does the work, such as :func:`mpprobe.scale.dask_executor`; by default
@@ -79,7 +84,9 @@ class Plan:
 
     Attributes:
         model: the potential whose features will be probed; its description, if they are stored.
-        frames, layers, targets, splits, settings: what will be probed, and how.
+        frames, layers, targets, settings: what will be probed, and how.
+        splits: of each kind, its assignments to folds.
+        n_near_duplicates: structures that are near duplicates of an earlier one.
         store: where the features come from, None if they are to be computed.
     """
 
@@ -87,8 +94,9 @@ class Plan:
     frames: list[Frame]
     layers: tuple[int, ...]
     targets: tuple[Target, ...]
-    splits: tuple[Split, ...]
+    splits: tuple[tuple[Split, ...], ...]
     settings: Settings
+    n_near_duplicates: int = 0
     store: Store | None = None
 
     def run(
@@ -114,7 +122,9 @@ class Plan:
                 for order in sorted({target.l for target in self.targets}):
                     run.probe_order([t for t in self.targets if t.l == order], self.splits)
                 run.map_layers()
-        return run.study()
+        study = run.study()
+        study.provenance["near_duplicates"] = self.n_near_duplicates
+        return study
 
     def _check_workers(self, executor: Executor, work: Path) -> None:
         """Refuse, before any work is done, workers that couldn't do it."""
@@ -157,12 +167,24 @@ def make_plan(
     for target in chosen.values():
         check_layers(model, asked, target)
     check(frames, species=model.species, cutoff=model.cutoff)
+    if settings.n_assignments < 1 or settings.random_seeds < 0:
+        raise ProbeError("give at least one assignment to folds, and no fewer than zero seeds")
+    if settings.near_duplicates not in NEAR_DUPLICATES:
+        raise ProbeError(
+            f"near duplicates {settings.near_duplicates!r}: choose {' or '.join(NEAR_DUPLICATES)}"
+        )
+    kept, n_duplicates = kept_together(frames, model.cutoff)
+    if settings.near_duplicates == "apart":
+        kept = frames
     made = tuple(
-        make_split(name, frames, n_folds=settings.n_folds, seed=settings.seed,
-                   in_domain=settings.in_domain)
+        tuple(
+            make_split(name, kept, n_folds=settings.n_folds, seed=settings.seed,
+                       assignment=k, in_domain=settings.in_domain)
+            for k in range(settings.n_assignments)
+        )
         for name in splits
     )  # fmt: skip
-    return Plan(model, frames, asked, tuple(chosen.values()), made, settings, store)
+    return Plan(model, frames, asked, tuple(chosen.values()), made, settings, n_duplicates, store)
 
 
 def _stored_frames(store: Store, structures: object) -> list[Frame]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from mpprobe.attribution.study import PAST, Attributed
 from mpprobe.models.controls import TRAINED
+from mpprobe.report.canvas import new_figure
 from mpprobe.report.figures import own_rows
-from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style, log_scale
+from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, log_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,13 +30,10 @@ def elsewhere(found: Attributed, model: str) -> pd.Series:
 
 def attribution_figure(found: Attributed) -> Figure:
     """The map on the structure, seen along its thinnest direction, and its decay with distance."""
-    from matplotlib.figure import Figure
-
     models = list(dict.fromkeys(found.atoms["model"]))
     decay = found.atoms["distance"].notna().all()
-    with figure_style():
-        n = len(models) + decay
-        figure = Figure(figsize=(0.8 + 3.7 * n, 3.7), layout="constrained")
+    n = len(models) + decay
+    with new_figure(0.8 + 3.7 * n, 3.7) as figure:
         axes = list(figure.subplots(1, n, squeeze=False)[0])
         for model in models:
             axis = axes.pop(0)
@@ -89,13 +87,10 @@ def _decay_panel(axis: Axes, found: Attributed) -> None:
 
 def layers_figure(found: Attributed) -> Figure:
     """What messages add by layer, and how far from the atom a number is carried in each layer."""
-    from matplotlib.figure import Figure
-
     models = list(dict.fromkeys(found.atoms["model"]))
     panels = [p for p, table in ((_message_panel, found.edges), (_way_panel, found.layers))
               if len(table)]  # fmt: skip
-    with figure_style():
-        figure = Figure(figsize=(0.8 + 4.0 * len(panels), 3.6), layout="constrained")
+    with new_figure(0.8 + 4.0 * len(panels), 3.6) as figure:
         for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels,
                                strict=True):  # fmt: skip
             panel(axis, found, models)
@@ -136,11 +131,8 @@ def _way_panel(axis: Axes, found: Attributed, models: list[str]) -> None:
 
 def influence_figure(found: Attributed) -> Figure:
     """Who moves the atom's number; how influence falls with bonds; through which atoms it goes."""
-    from matplotlib.figure import Figure
-
     models = list(dict.fromkeys(found.atoms["model"]))
-    with figure_style():
-        figure = Figure(figsize=(13.2, 4.0), layout="constrained")
+    with new_figure(13.2, 4.0) as figure:
         graph, bonds, through = figure.subplots(1, 3)
         _graph_panel(graph, found)
         for model in models:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.explain import METRICS, ForceErrors
+from mpprobe.report.canvas import as_label, legend_below, name_ticks, new_figure
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style, log_scale
+from mpprobe.report.style import DOMAIN_COLOURS, log_scale
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -84,13 +85,9 @@ def domain_readings(summary: pd.DataFrame) -> list[str]:
 
 def domain_figure(summary: pd.DataFrame) -> Figure:
     """Force error (logarithmic) and slope by domain, the models side by side."""
-    from matplotlib.figure import Figure
-
     rows = summary[summary["domain"] != "all"]
     domains = list(dict.fromkeys(rows["domain"]))
-    with figure_style():
-        size = (1.6 + 0.9 * len(domains), 4.6)
-        figure = Figure(figsize=size, layout="constrained")
+    with new_figure(1.6 + 0.9 * len(domains), 4.1) as figure:
         axes = figure.subplots(2, 1, sharex=True)
         for axis, name, label in zip(
             axes, ("force_mae", "slope"), ("force MAE (eV/Å)", "slope"), strict=True
@@ -100,10 +97,8 @@ def domain_figure(summary: pd.DataFrame) -> Figure:
         if log_scale(axes[0], rows["force_mae"]):
             _plain_ticks(axes[0])
         axes[1].axhline(1, color="0.6", linewidth=0.8, zorder=0)
-        axes[1].set_xticks(range(len(domains)), domains)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False,
-                      title="bars: 95 % over structures", title_fontsize="small")  # fmt: skip
+        name_ticks(axes[1], domains)
+        legend_below(figure, axes[:1], "bars: 95 % over structures")
     return figure
 
 
@@ -115,8 +110,8 @@ def _by_domain(axis: Axes, rows: pd.DataFrame, domains: list[str], name: str) ->
         bars = np.stack([values - low, high - values]).clip(min=0)  # none where NaN
         place = np.arange(len(domains)) + 0.6 * ((k + 0.5) / len(models) - 0.5)
         axis.errorbar(
-            place, values, yerr=bars, label=model, capsize=2, elinewidth=0.8, linestyle="none",
-            marker=_MARKERS[k % len(_MARKERS)], markersize=4,
+            place, values, yerr=bars, label=as_label(model), capsize=2, elinewidth=0.8,
+            linestyle="none", marker=_MARKERS[k % len(_MARKERS)], markersize=4,
             color=DOMAIN_COLOURS[k % len(DOMAIN_COLOURS)],
         )  # fmt: skip
 

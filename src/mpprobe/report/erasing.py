@@ -11,9 +11,10 @@ import numpy as np
 from mpprobe.interventions.effects import ALL, IN_DOMAIN, OUT_OF_DOMAIN
 from mpprobe.interventions.erasing import RANDOM, SPECIES, TARGET, Erasing
 from mpprobe.models.controls import TRAINED
+from mpprobe.report.canvas import legend_under, name_ticks, new_figure
 from mpprobe.report.figures import number
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import MODEL_COLOUR, figure_style
+from mpprobe.report.style import MODEL_COLOUR
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def _what(found: Erasing, edit: str) -> str:
 
 
 def _score(found: Erasing) -> str:
-    return "R²" if found.provenance["target_l"] else "R² within species"
+    whole = found.provenance["target_l"] or found.provenance["part"] == "whole"
+    return "R²" if whole else "R² within kinds"
 
 
 def _text(value: float, measure: str) -> str:
@@ -180,12 +182,9 @@ def _text(value: float, measure: str) -> str:
 
 def erasing_figure(found: Erasing) -> Figure:
     """Every random subspace and the target's erasure by domain, and what later layers hold."""
-    from matplotlib.figure import Figure
-
     own = found.effects[found.effects["model"] == TRAINED]
     measure = "mae_change" if own["mae_change"].notna().any() else "change"
-    with figure_style():
-        figure = Figure(figsize=(9.0, 3.4), layout="constrained")
+    with new_figure(9.0, 3.4) as figure:
         left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
         _effect_panel(left, found, measure)
         _decoding_panel(right, found)
@@ -212,7 +211,7 @@ def _effect_panel(axis: Axes, found: Erasing, measure: str) -> None:
         if edit == RANDOM:
             place = place + rng.uniform(-0.2, 0.2, len(place))
         axis.plot(place, rows[measure], linestyle="none", label=_what(found, edit), **style)
-    axis.set_xticks(range(len(domains)), domains, rotation=30, ha="right")
+    name_ticks(axis, domains)
     unit = "change of the force MAE" if measure == "mae_change" else "mean |ΔF|"
     axis.set_ylabel(f"{unit} (eV/Å)")
     if (own[measure] > 0).all():
@@ -230,8 +229,7 @@ def _decoding_panel(axis: Axes, found: Erasing) -> None:
     axis.set_ylabel(f"{_score(found)} (held out)")
     axis.locator_params(axis="x", integer=True)
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=-1)
-    axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2),
-                ncols=2)  # fmt: skip
+    legend_under(axis)
 
 
 def erasing_results(found: Erasing) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from mpprobe.explain.study import (
     SIGNIFICANT,
     Explained,
 )
+from mpprobe.report.canvas import legend_under, name_rows, name_ticks, new_figure
 from mpprobe.report.figures import error_bars, number
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import MODEL_COLOUR, figure_style
+from mpprobe.report.style import MODEL_COLOUR
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -257,17 +258,14 @@ def conclusion(found: Explained) -> str:
 
 def explained_figure(found: Explained) -> Figure:
     """Out of domain: what goes with force errors, what predicts them, and what erasing does."""
-    from matplotlib.figure import Figure
-
     targets = found.provenance["targets"]
-    with figure_style():
-        figure = Figure(figsize=(11.0, 2.2 + 0.45 * max(4, len(targets))), layout="constrained")
+    with new_figure(11.0, 2.2 + 0.45 * max(4, len(targets))) as figure:
         axes = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
         _association_panel(axes[0], found)
         _prediction_panel(axes[1], found)
         _use_panel(axes[2], found)
         figure.suptitle(f"{found.provenance['model']['name']}. " + conclusion(found),
-                        fontsize="medium", wrap=True)  # fmt: skip
+                        fontsize="medium")  # fmt: skip
     return figure
 
 
@@ -285,11 +283,11 @@ def _association_panel(axis: Axes, found: Explained) -> None:
         axis.plot([], [], marker, color="0.2", markerfacecolor="white", label=question)
     axis.plot([], [], "D", color="0.2", label="filled: supported")
     axis.axvline(0, color="0.7", linewidth=0.8, zorder=-1)
-    axis.set_yticks(range(len(what)), [_name(w) for w in what])
+    name_rows(axis, [_name(w) for w in what])
     axis.invert_yaxis()
     axis.set_xlabel("ρ, or β per standard deviation")
     axis.set_title("Goes with force errors out of domain?", fontsize="medium")
-    _legend(axis)
+    legend_under(axis)
 
 
 def _look(row: pd.Series, colour: str) -> dict[str, Any]:
@@ -310,10 +308,10 @@ def _prediction_panel(axis: Axes, found: Explained) -> None:
     axis.axhline(0, color="0.7", linewidth=0.8, zorder=-1)
     axis.set_ylim(_FLOOR - 0.1, 1.05)
     names = [OUT_OF_DOMAIN if d == ALL else d for d in domains]
-    axis.set_xticks(range(len(domains)), names, rotation=30, ha="right")
+    name_ticks(axis, names)
     axis.set_ylabel("R² of the log force error")
     axis.set_title("Predicts a domain not fitted on?", fontsize="medium")
-    _legend(axis)
+    legend_under(axis)
 
 
 def _use_panel(axis: Axes, found: Explained) -> None:
@@ -337,15 +335,10 @@ def _use_panel(axis: Axes, found: Explained) -> None:
     values = found.random["value"]
     spread = max(1e-3, float(np.abs(values[np.isfinite(values)]).median())) / 5
     axis.set_yscale("symlog", linthresh=spread)
-    axis.set_xticks(range(len(targets)), targets, rotation=30, ha="right")
+    name_ticks(axis, targets)
     axis.set_ylabel("rise of the force MAE (eV/Å)")
     axis.set_title("Missed when erased?", fontsize="medium")
-    _legend(axis)
-
-
-def _legend(axis: Axes) -> None:
-    axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.28),
-                ncols=2)  # fmt: skip
+    legend_under(axis)
 
 
 def explained_results(found: Explained) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from mpprobe.errors import MPProbeError
 from mpprobe.files import clear_away, replacing_folder
 from mpprobe.probes.results import Study
+from mpprobe.probes.tables import COLUMNS
 from mpprobe.report.figures import layer_profile, parity, save
 from mpprobe.report.readings import readings
 from mpprobe.structures import write_extxyz
@@ -78,12 +79,19 @@ def _check_replaceable(given: str | Path, folder: Path, overwrite: bool) -> None
 
 
 def results(study: Study) -> dict[str, Any]:
-    """The whole study as plain data: readings, scores, differences, arrays, provenance."""
+    """The whole study as plain data: readings, tables and their columns, arrays, provenance."""
     return {
         "command": "probe",
         "readings": readings(study),
+        "columns": COLUMNS,
         "scores": records(study.scores),
         "differences": records(study.differences),
+        "conditional": records(study.conditional),
+        "choices": [
+            {"target": target, "split": split, "layer": layer, "share": share}
+            for (target, split), shares in study.choices.items()
+            for layer, share in shares.items()
+        ],
         "arrays": [{"array": column_name(name), **about} for name, about, _ in _arrays(study)],
         "provenance": study.provenance,
     }
@@ -94,10 +102,10 @@ def write_study(
 ) -> list[Path]:
     """Write tables, figures and structures into ``folder``; what was there is replaced.
 
-    ``results.json`` (everything), ``scores.csv``, ``differences.csv``, ``layer_profile`` and one
-    ``parity`` figure for each target and split as PNG and PDF, ``structures.extxyz`` with per-atom
-    ``mpprobe_*`` arrays (targets, what each layer decodes of them, its hidden states on a plane),
-    and ``config.yaml`` if given.
+    ``results.json`` (everything), ``scores.csv``, ``differences.csv``, ``conditional.csv``,
+    ``layer_profile`` and one ``parity`` figure for each target and split as PNG and PDF,
+    ``structures.extxyz`` with per-atom ``mpprobe_*`` arrays (targets, what each layer decodes of
+    them as a whole and within kinds, its hidden states on a plane), and ``config.yaml`` if given.
 
     Returns:
         The files written.
@@ -171,6 +179,7 @@ def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     _write_left_out(folder, study.provenance)
     write_table(folder / "scores.csv", study.scores)
     write_table(folder / "differences.csv", study.differences)
+    write_table(folder / "conditional.csv", study.conditional)
     if configuration is not None:
         (folder / "config.yaml").write_text(configuration, encoding="utf-8")
     save(layer_profile(study.scores), folder / "layer_profile")
@@ -191,10 +200,17 @@ def _arrays(study: Study) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
     for target, values in study.true.items():
         unit = study.targets[target].unit
         yield target, {"kind": "true", "target": target, "unit": unit}, values
+        if values.ndim == 1:
+            about = {"kind": "true within kinds", "target": target, "unit": unit}
+            yield f"{target}_within", about, study.centred(values)
     for (target, split, layer), values in study.predictions.items():
         if layer in study.layers:
-            about = {"kind": "decoded", "target": target, "split": split, "layer": layer}
-            yield f"{target}_{split}_layer_{layer}", about, values
+            place: dict[str, Any] = {"target": target, "split": split, "layer": layer}
+            name = f"{target}_{split}_layer_{layer}"
+            yield name, {"kind": "decoded", **place}, values
+            if values.ndim == 1:
+                within = study.centred(study.within[target, split, layer])
+                yield f"{name}_within", {"kind": "decoded within kinds", **place}, within
     for layer in sorted(study.maps.keys() & set(study.layers)):
         yield f"map_layer_{layer}", {"kind": "map", "layer": layer}, study.maps[layer]
 

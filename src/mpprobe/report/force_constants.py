@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpprobe.report.canvas import as_label, new_figure
 from mpprobe.report.figures import number
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +21,8 @@ def force_constants_figure(pairs: pd.DataFrame, fits: pd.DataFrame) -> Figure:
             ``compound``, ``forces`` (the source) and ``published``, Z*²/ε.
         fits: a row for each compound and source, with ``strength`` and ``published``.
     """
-    from matplotlib.figure import Figure
-
     compounds = list(pairs.groupby("compound", sort=False))
-    with figure_style():
-        figure = Figure(figsize=(0.8 + 3.6 * len(compounds), 3.8), layout="constrained")
+    with new_figure(0.8 + 3.6 * len(compounds), 3.8) as figure:
         axes = figure.subplots(1, len(compounds), squeeze=False)[0]
         for axis, (compound, own) in zip(axes, compounds, strict=True):
             for name, marker, colour in zip(own["forces"].unique(), "ox", DOMAIN_COLOURS[:2],
@@ -35,7 +33,7 @@ def force_constants_figure(pairs: pd.DataFrame, fits: pd.DataFrame) -> Figure:
                 fit = fits[(fits["compound"] == compound) & (fits["forces"] == name)].iloc[0]
                 share = fit["strength"] / fit["published"]
                 axis.plot(1000 * form, 1000 * part["K_along"], marker, color=colour, markersize=4,
-                          alpha=0.7, label=f"{name}: {number(share)} of it")  # fmt: skip
+                          alpha=0.7, label=as_label(f"{name}: {number(share)} of it"))  # fmt: skip
             axis.axline((0, 0), slope=1, color="0.5", linewidth=0.8)
             axis.set(title=compound, xlabel="of Born charges, Z*Z*/ε (meV/Å²)",
                      ylabel="force constant of a pair (meV/Å²)")  # fmt: skip

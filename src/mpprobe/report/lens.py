@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpprobe.models.controls import TRAINED
+from mpprobe.report.canvas import new_figure
 from mpprobe.report.figures import error_bars
-from mpprobe.report.style import MODEL_COLOUR, figure_style
+from mpprobe.report.style import MODEL_COLOUR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +21,8 @@ def lens_figure(found: pd.DataFrame) -> Figure:
         found: tables of :func:`mpprobe.attribution.energy_lens` in one, with a column
             ``potential``.
     """
-    from matplotlib.figure import Figure
-
     potentials = list(found.groupby("potential", sort=False))
-    with figure_style():
-        figure = Figure(figsize=(0.8 + 3.6 * len(potentials), 3.6), layout="constrained")
+    with new_figure(0.8 + 3.6 * len(potentials), 3.6) as figure:
         axes = figure.subplots(1, len(potentials), squeeze=False)[0]
         for axis, (potential, rows) in zip(axes, potentials, strict=True):
             for (model, readout), own in rows.groupby(["model", "readout"], sort=False):
@@ -39,6 +37,6 @@ def lens_figure(found: pd.DataFrame) -> Figure:
                 )  # fmt: skip
             axis.set_ylim(-0.3, 1.05)
             axis.set_xticks(sorted(rows["layer"].unique()))
-            axis.set(title=potential, xlabel="layer", ylabel="R² of site energies within species")
+            axis.set(title=potential, xlabel="layer", ylabel="R² of site energies within kinds")
             axis.legend(frameon=False, fontsize="x-small")
     return figure

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpprobe.models.controls import RANDOM_WEIGHTS
+from mpprobe.probes.sources import CHOSEN
+from mpprobe.report.canvas import as_label, legend_below, new_figure
 from mpprobe.report.figures import (
     FLOOR,
     METRIC_LABELS,
     interval_text,
-    legend_entries,
     metric_of,
     number,
     own_rows,
     score_axis,
     score_line,
 )
-from mpprobe.report.style import BASELINE_STYLES, DOMAIN_COLOURS, figure_style
+from mpprobe.report.style import BASELINE_STYLES, DOMAIN_COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,14 +38,10 @@ def model_profiles(scores: pd.DataFrame) -> Figure:
         scores: tables ``Study.scores`` of several models in one, with a column ``structures``,
             the name of the set that they are of.
     """
-    from matplotlib.figure import Figure
-
     whole = scores[scores["subset"] == "all"]
     rows = list(dict.fromkeys(zip(whole["structures"], whole["target"], strict=True)))
     splits, models = (list(dict.fromkeys(whole[c])) for c in ("split", "model"))
-    with figure_style():
-        size = (0.8 + 3.6 * len(splits), 1.3 + 2.4 * len(rows))
-        figure = Figure(figsize=size, layout="constrained")
+    with new_figure(0.8 + 3.6 * len(splits), 0.5 + 2.4 * len(rows)) as figure:
         axes = figure.subplots(len(rows), len(splits), squeeze=False)
         for line, (structures, target) in zip(axes, rows, strict=True):
             for axis, split in zip(line, splits, strict=True):
@@ -53,11 +50,17 @@ def model_profiles(scores: pd.DataFrame) -> Figure:
                 axis.set_title(f"{structures}: {target}, held out by {split}")
         for axis in axes[-1]:
             axis.set_xlabel("layer (0: species embedding)")
-        _legend(figure, axes.ravel())
+        controls = {RANDOM_WEIGHTS, *BASELINE_STYLES}
+        legend_below(
+            figure, axes.ravel()[::-1],  # the models of the last panel first
+            "bars: 95 % over what is held out; lines without marks: at the first model's cutoff; "
+            f"scores below {number(FLOOR)} are drawn there",
+            order=lambda label: label in controls,
+        )  # fmt: skip
     return figure
 
 
-def _chosen(scores: pd.DataFrame, key: dict[str, str]) -> pd.DataFrame:
+def _chosen(scores: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
     return scores[np.logical_and.reduce([scores[name] == value for name, value in key.items()])]
 
 
@@ -67,53 +70,48 @@ def _panel(axis: Axes, rows: pd.DataFrame, models: list[str]) -> None:
     for name, style in BASELINE_STYLES.items():
         baseline = first[first["features"] == name][metric].dropna()
         if len(baseline) and not name.endswith("same width"):
-            axis.axhline(max(baseline.max(), FLOOR), label=name, linewidth=1.2, zorder=0, **style)
+            look = {"linewidth": 1.2, "zorder": 0, **style}
+            axis.axhline(max(baseline.max(), FLOOR), label=name, **look)
     for k, model in enumerate(models):
         look = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 4}
         control = {**look, "color": "0.65", "linestyle": "--", "markersize": 3, "linewidth": 0.8}
         own = {**look, "color": DOMAIN_COLOURS[k % len(DOMAIN_COLOURS)]}
         of_model = own_rows(rows, model)
         for features, label, style in ((RANDOM_WEIGHTS, RANDOM_WEIGHTS, control),
-                                       ("model", model, own)):  # fmt: skip
+                                       ("model", as_label(model), own)):  # fmt: skip
             score_line(axis, of_model[of_model["features"] == features], metric, label, style)
     score_axis(axis, metric)
     axis.locator_params(axis="x", integer=True)
 
 
-def _legend(figure: Figure, axes: np.ndarray) -> None:
-    entries = legend_entries(axes[::-1])  # the models of the last panel first
-    controls = {RANDOM_WEIGHTS, *BASELINE_STYLES}
-    order = sorted(entries, key=lambda label: label in controls)
-    figure.legend(
-        [entries[label] for label in order], order, loc="outside lower center", ncols=3,
-        frameon=False, title="bars: 95 % over structures; lines without marks: at the first "
-        f"model's cutoff; scores below {number(FLOOR)} are drawn there", title_fontsize="small",
-    )  # fmt: skip
-
-
 def profile_readings(scores: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
-    """A line for each panel and model: its best layer, and the control it is least clear of.
+    """A line for each panel and model: its layer, and the controls that it isn't clear of.
+
+    The layer is the one that the training folds choose; the score that of the layers chosen.
 
     Args:
         scores: as for :func:`model_profiles`.
         differences: tables ``Study.differences`` in one, with a column ``structures``.
     """
-    own = scores[
-        (scores["subset"] == "all") & (scores["features"] == "model") & (scores["layer"] > 0)
-    ]
+    own = scores[(scores["subset"] == "all") & (scores["features"] == CHOSEN)]
+    other_layers = differences["control"].str.fullmatch("layer [1-9][0-9]*")
     lines = []
-    for key, rows in own.groupby([*PANEL, "model"], sort=False):
-        about = dict(zip([*PANEL, "model"], key, strict=True))
-        row = rows.loc[rows[metric_of(rows)].idxmax()]
-        gaps = _chosen(differences, about)
-        gap = gaps[gaps["layer"] == row["layer"]].nsmallest(1, "low").iloc[0]
-        metric = metric_of(rows)
-        verdict = "clear of every control" if gap["above"] else f"not clear of {gap['control']}"
-        ends = ", ".join(number(gap[end], sign=True) for end in ("low", "high"))
+    for _, row in own.iterrows():
+        about: dict[str, Any] = {name: row[name] for name in (*PANEL, "model")}
+        metric = metric_of(_chosen(scores, {**about, "features": "model"}))
+        layer = int(row["block"].removeprefix("layer "))
+        gaps = _chosen(differences[~other_layers], {**about, "layer": layer})
+        short = gaps[~gaps["above"]]
+        shown = gaps.nsmallest(1, "difference") if short.empty else short
+        named = ", ".join(
+            f"{gap['control']} ({number(gap['difference'], sign=True)} "
+            f"[{number(gap['low'], sign=True)}, {number(gap['high'], sign=True)}])"
+            for _, gap in shown.iterrows()
+        )
+        verdict = "clear of every control, nearest" if short.empty else "not clear of"
         lines.append(
             f"{about['structures']}, {about['target']}, held out by {about['split']}: "
-            f"{about['model']}, layer {int(row['layer'])}, {METRIC_LABELS[metric]} "
-            f"{interval_text(row, metric)}: {verdict} ({gap['control']}: "
-            f"{number(gap['difference'], sign=True)} [{ends}])"
+            f"{about['model']}, layer {layer}, {METRIC_LABELS[metric]} "
+            f"{interval_text(row, metric)}: {verdict} {named}"
         )
     return lines

@@ -9,9 +9,10 @@ import numpy as np
 
 from mpprobe.explain import NonlocalForces
 from mpprobe.explain.nonlocal_forces import COMPARED
+from mpprobe.report.canvas import as_label, legend_below, name_ticks, new_figure
 from mpprobe.report.figures import interval_text, number
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -191,14 +192,9 @@ def _milli(value: float) -> str:
 
 def nonlocal_figure(found: NonlocalForces) -> Figure:
     """Model against reference for distant atoms, and each pair with the parts of its energy."""
-    from matplotlib.figure import Figure
-
     models = list(dict.fromkeys(found.atoms["model"]))
     pairs = len(found.pairs) > 0
-    with figure_style():
-        figure = Figure(
-            figsize=(9.6 if pairs else 3.8, 0.5 + 3.2 * len(models)), layout="constrained"
-        )
+    with new_figure(9.6 if pairs else 3.8, 0.5 + 3.2 * len(models)) as figure:
         axes = figure.subplots(
             len(models), 2 if pairs else 1, squeeze=False,
             width_ratios=[1, 1.9] if pairs else None,
@@ -209,6 +205,7 @@ def nonlocal_figure(found: NonlocalForces) -> Figure:
             if pairs:
                 _pair_panel(row[1], found.pairs[found.pairs["model"] == model])
                 row[1].set_title(f"{model}: pairs and the parts of their energy")
+        legend_below(figure, axes.T.ravel())
     return figure
 
 
@@ -219,12 +216,12 @@ def _scatter(axis: Axes, atoms: pd.DataFrame) -> None:
     ):
         x, y = (1000 * rows[[f"{n}_{a}" for a in "xyz"]].to_numpy().ravel()
                 for n in ("reference", "model"))  # fmt: skip
-        axis.plot(x, y, ".", color=colour, markersize=4, alpha=0.6, label=domain)
+        axis.plot(x, y, ".", color=colour, markersize=4, alpha=0.6,
+                  label=as_label(domain))  # fmt: skip
     axis.axline((0, 0), slope=1, color="0.6", linewidth=0.8, zorder=0)
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=0)
     axis.set_xlabel("K of the reference (meV/Å²)")
     axis.set_ylabel("K of the model (meV/Å²)")
-    axis.legend(frameon=False)
 
 
 def _pair_panel(axis: Axes, pairs: pd.DataFrame) -> None:
@@ -238,10 +235,9 @@ def _pair_panel(axis: Axes, pairs: pd.DataFrame) -> None:
     axis.plot(place, 1000 * pairs["K_model"], "_", color=MODEL_COLOUR, markersize=12,
               markeredgewidth=2, label="model")  # fmt: skip
     labels = [f"{r['domain']} {r['species']} {r['distance']:.1f} Å" for _, r in pairs.iterrows()]
-    axis.set_xticks(place, labels, rotation=90, fontsize="x-small")
+    name_ticks(axis, labels, fontsize="x-small")
     axis.axhline(0, color="0.85", linewidth=0.6, zorder=0)
     axis.set_ylabel("K (meV/Å²)")
-    axis.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def nonlocal_results(

@@ -11,8 +11,9 @@ import numpy as np
 from mpprobe.interventions.effects import p_value
 from mpprobe.interventions.erasing import RANDOM
 from mpprobe.interventions.patch import EVERYTHING, SUBSPACE, Patched
+from mpprobe.report.canvas import new_figure
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -90,10 +91,7 @@ def patch_readings(found: Patched) -> list[str]:
 
 def patch_figure(found: Patched) -> Figure:
     """Who feels it: the change of every atom's force and site energy by distance."""
-    from matplotlib.figure import Figure
-
-    with figure_style():
-        figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    with new_figure(7.2, 3.0) as figure:
         left, right = figure.subplots(1, 2)
         for colour, (name, rows) in zip(
             DOMAIN_COLOURS, found.atoms.groupby("patch", sort=False), strict=False

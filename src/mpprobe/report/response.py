@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.models.controls import TRAINED
+from mpprobe.report.canvas import as_label, legend_below, name_rows, new_figure
 from mpprobe.report.figures import error_bars, interval_text, number, own_rows
 from mpprobe.report.files import records, write_result
 from mpprobe.report.labels import place_labels
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style, log_scale
+from mpprobe.report.style import DOMAIN_COLOURS, log_scale
 from mpprobe.report.terminal import titled
 from mpprobe.response import METAL, SITES, Response
 from mpprobe.response.study import SHELLS
@@ -227,13 +228,11 @@ def _milli(value: float) -> str:
 
 def response_figure(found: Response) -> Figure:
     """Decay with distance, and the model against published values."""
-    from matplotlib.figure import Figure
-
     panels = 1 + (len(_published(found)) > 1)
-    with figure_style():
-        figure = Figure(figsize=(1.2 + 3.9 * panels, 4.2), layout="constrained")
+    with new_figure(1.2 + 3.9 * panels, 3.9) as figure:
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
         _decay_panel(axes[0], found)
+        legend_below(figure, axes[:1], fontsize="small")
         figure.suptitle(f"{found.provenance['model']['name']}: response beyond the cutoff")
         if panels > 1:
             _published_panel(axes[1], found)
@@ -242,13 +241,12 @@ def response_figure(found: Response) -> Figure:
 
 def shares_figure(found: Response) -> Figure:
     """On which sites the force constant of each pair sits."""
-    from matplotlib.figure import Figure
-
-    with figure_style():
-        height = 1.2 + 0.17 * len(own_rows(found.shares, TRAINED))
-        figure = Figure(figsize=(6.0, max(height, 2.4)), layout="constrained")
-        _share_panel(figure.subplots(), found)
+    height = 1.0 + 0.17 * len(own_rows(found.shares, TRAINED))
+    with new_figure(6.0, max(height, 2.2)) as figure:
+        axis = figure.subplots()
+        _share_panel(axis, found)
         figure.suptitle(f"{found.provenance['model']['name']}: where a pair's force constant sits")
+        legend_below(figure, [axis], fontsize="small")
     return figure
 
 
@@ -259,12 +257,12 @@ def _decay_panel(axis: Axes, found: Response) -> None:
     compounds = list(ionic.groupby("compound", sort=False))
     many = len(compounds) > len(DOMAIN_COLOURS)
     for k, (compound, rows) in enumerate(compounds):
-        label = ("" if k else f"{len(compounds)} ionic crystals") if many else compound
+        label = ("" if k else f"{len(compounds)} ionic crystals") if many else as_label(compound)
         axis.plot(rows["distance"], 1000 * rows["rms"], "o", markersize=3, alpha=0.8, label=label,
                   color=DOMAIN_COLOURS[0 if many else k])  # fmt: skip
     for compound, rows in trained[trained["domain"] == METAL].groupby("compound", sort=False):
         axis.plot(rows["distance"], 1000 * rows["rms"], "x", color="0.55", markersize=4,
-                  label=compound)  # fmt: skip
+                  label=as_label(compound))  # fmt: skip
     for model, rows in shells[shells["model"] != TRAINED].groupby("model", sort=False):
         axis.plot(rows["distance"], 1000 * rows["rms"], ".", color="0.8", markersize=3,
                   label=model, zorder=0)  # fmt: skip
@@ -279,7 +277,6 @@ def _decay_panel(axis: Axes, found: Response) -> None:
     axis.set_xlabel("distance (Å)")
     axis.set_ylabel("rms K of a shell (meV/Å²)")
     _plain_numbers(axis.xaxis)
-    axis.legend(frameon=False, fontsize="x-small", ncols=2)
 
 
 def _plain_numbers(axis: Axis) -> None:
@@ -327,12 +324,11 @@ def _share_panel(axis: Axes, found: Response) -> None:
         left[side, place] += share
     labels = [f"{Path(r['structure']).name} {r['species']}–{r['other']} {r['distance']:.1f} Å"
               for _, r in own.iterrows()]  # fmt: skip
-    axis.set_yticks(place, labels, fontsize="x-small")
+    name_rows(axis, labels, fontsize="x-small")
     axis.set_ylim(-0.7, len(own) - 0.3)
     axis.invert_yaxis()
     axis.axvline(0, color="0.4", linewidth=0.6)
     axis.set_xlabel("share of K")
-    axis.figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=3)
 
 
 def response_results(found: Response) -> dict[str, Any]:

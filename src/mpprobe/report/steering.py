@@ -11,8 +11,9 @@ import numpy as np
 from mpprobe.interventions.effects import ALL
 from mpprobe.interventions.steering import PROBE, RANDOM, Steered
 from mpprobe.models.controls import TRAINED
+from mpprobe.report.canvas import new_figure
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style, log_scale
+from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, log_scale
 from mpprobe.report.terminal import titled
 
 if TYPE_CHECKING:
@@ -151,10 +152,7 @@ def _text(value: float) -> str:
 
 def steering_figure(found: Steered) -> Figure:
     """∂E/∂δ of every atom against point charges, forces against the dose, and by distance."""
-    from matplotlib.figure import Figure
-
-    with figure_style():
-        figure = Figure(figsize=(10.2, 3.2), layout="constrained")
+    with new_figure(10.2, 3.2) as figure:
         left, middle, right = figure.subplots(1, 3)
         _atom_panel(left, found)
         _dose_panel(middle, found)

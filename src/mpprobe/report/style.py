@@ -19,6 +19,7 @@ CONTROL_STYLES: dict[str, dict[str, Any]] = {
     "shuffled target": {"color": "0.7", "linestyle": ":", "marker": "v"},
 }
 BASELINE_STYLES: dict[str, dict[str, Any]] = {
+    "local electrostatics": {"color": "#882255", "linestyle": "-", "linewidth": 1.6},
     "SOAP": {"color": "0.35", "linestyle": (0, (1, 1))},
     "radial densities": {"color": "0.35", "linestyle": (0, (4, 1, 1, 1))},
     "neighbour vectors": {"color": "0.35", "linestyle": (0, (1, 1))},
@@ -43,6 +44,8 @@ def figure_style() -> Iterator[None]:
         sns.axes_style("ticks"),
         sns.plotting_context("paper"),
         mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}),
+        # seaborn asks for Arial first, but save draws with the default, which is wider.
+        mpl.rc_context({"font.sans-serif": mpl.rcParamsDefault["font.sans-serif"]}),
     ):
         yield
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.provenance import versions
+from mpprobe.report.canvas import as_label, new_figure
 from mpprobe.report.figures import FLOOR, number
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS
 from mpprobe.report.terminal import titled
 from mpprobe.toys import TRAINING
 from mpprobe.toys.questions import FEWEST
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 #: How to read the tables.
 LEGEND = (
     "Inside, outside: force error over the size of the forces, on crystals as in training and as a "
-    "geometric mean over the other domains. R²: of the potential within species, best layer; "
+    "geometric mean over the other domains. R²: of the potential within kinds, best layer; "
     "random: the same with random weights. Exponent, left: of the response beyond the cutoff. "
     f"Intervals: 95 %, over models; none below {FEWEST}."
 )
@@ -105,14 +106,11 @@ def sweep_readings(answers: pd.DataFrame) -> list[str]:
 
 def sweep_figure(rows: pd.DataFrame) -> Figure:
     """Encoding against the error outside, reach against it, and shells by layer."""
-    from matplotlib.figure import Figure
-
-    with figure_style():
-        figure = Figure(figsize=(12.6, 4.0), layout="constrained")
+    with new_figure(12.6, 4.0) as figure:
         encoding, reach, shells = figure.subplots(1, 3)
         _scatter(encoding, rows.assign(read=rows["r2:potential"].clip(lower=FLOOR)), "read")
         encoding.set_xlabel(
-            f"R² of the potential within species, best layer\n(below {number(FLOOR)} drawn there)"
+            f"R² of the potential within kinds, best layer\n(below {number(FLOOR)} drawn there)"
         )
         _scatter(reach, rows, "reach")
         reach.set_xlabel("reach, layers × cutoff (Å)")
@@ -127,7 +125,7 @@ def _scatter(axis: Axes, rows: pd.DataFrame, column: str) -> None:
         for family, part in own.groupby("family", sort=False):
             axis.plot(part[column], part[f"relative:{OUTSIDE}"], _MARKERS[family],
                       color=DOMAIN_COLOURS[k], markersize=5, alpha=0.85,
-                      label=f"{name}, {family}")  # fmt: skip
+                      label=as_label(f"{name}, {family}"))  # fmt: skip
     axis.set_yscale("log")
     for formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         formatter("{x:.1g}")
@@ -149,7 +147,7 @@ def _shell_panel(axis: Axes, rows: pd.DataFrame) -> None:
                       color=DOMAIN_COLOURS[k - 1], label=f"shell {k}")  # fmt: skip
         axis.set_xticks(layers)
     axis.axhline(0, color="0.7", linewidth=0.8)
-    axis.set(xlabel="layer", ylabel="R² within species\n(mean over models of charges)")
+    axis.set(xlabel="layer", ylabel="R² within kinds\n(mean over models of charges)")
     axis.set_title("the potential of shells (dotted: random weights)", fontsize="small")
     axis.legend(frameon=False, fontsize="x-small")
 

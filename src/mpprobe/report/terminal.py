@@ -19,10 +19,13 @@ _LAYERWISE = ("random weights", "random direction", "shuffled target")
 
 #: How to read the tables.
 LEGEND = (
-    "Intervals: 95 %, over structures. Within species: true and decoded values centred per "
-    "species and compound. Random weights, random direction, shuffled target: the same score for "
-    "these controls of the same layer. In brackets: the number of features. –: not defined, as an "
-    "interval is with fewer than five groups of structures, and R² where the target doesn't vary."
+    "R² within kinds: of maps fitted and scored within each species of each compound, the mean "
+    "over several assignments to folds; R² and MAE: of maps fitted to the whole target. Intervals: "
+    "95 %, over what is held out. Random weights (mean of several), random direction, shuffled "
+    "target: the same score for these controls of the same layer. Adds: how much the layer adds to "
+    "the local electrostatics, charge-weighted sums over the neighbours within one cutoff. In "
+    "brackets: the number of features. –: not defined, as an interval is with fewer than five "
+    "units held out, and R² where the target doesn't vary."
 )
 
 
@@ -59,14 +62,21 @@ def _layer_table(study: Study, target: str, split: str, rows: pd.DataFrame) -> G
     table.add_column(f"MAE ({unit})", justify="right")
     for control in _LAYERWISE:
         table.add_column(control.replace(" ", "\n"), justify="right", style="dim")
+    table.add_column("adds", justify="right")
+    gains = study.conditional
+    if len(gains):
+        gains = gains[(gains["target"] == target) & (gains["split"] == split)]
+        gains = gains[gains["features"] == "model"].set_index("layer")
     own = rows[rows["features"] == "model"].sort_values("layer")
     for _, row in own.iterrows():
         beside = [_layer_score(rows, control, row["layer"], metric) for control in _LAYERWISE]
+        known = len(gains) and row["layer"] in gains.index
+        beside.append(_interval(gains.loc[row["layer"]], "gain", sign=True) if known else "–")
         table.add_row(f"layer {row['layer']}  {row['block']}", *_cells(row, metric), *beside)
     table.add_section()
     for _, row in rows[rows["layer"].isna()].iterrows():
         label = f"{row['features']} ({row['width']})" if row["width"] else row["features"]
-        table.add_row(label, *_cells(row, metric), *[""] * len(_LAYERWISE), style="dim")
+        table.add_row(label, *_cells(row, metric), *[""] * (1 + len(_LAYERWISE)), style="dim")
     return titled(f"{target} ({unit}), held out by {split}", table)
 
 
@@ -74,7 +84,7 @@ def _cells(row: pd.Series, metric: str) -> list[str]:
     cells = [_interval(row, metric)]
     if metric != "r2":
         cells.append(number(row["r2"]))
-    return [*cells, f"{row['mae']:.3g}"]
+    return [*cells, f"{row['mae']:.3g}" if np.isfinite(row["mae"]) else "–"]
 
 
 def _layer_score(rows: pd.DataFrame, features: str, layer: int, metric: str) -> str:
@@ -82,11 +92,11 @@ def _layer_score(rows: pd.DataFrame, features: str, layer: int, metric: str) -> 
     return number(found[metric].iloc[0]) if len(found) else "–"
 
 
-def _interval(row: pd.Series, metric: str) -> str:
+def _interval(row: pd.Series, metric: str, sign: bool = False) -> str:
     if not np.isfinite(row[metric]):
         return "–"
-    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    return f"{number(row[metric])} [{number(low)}, {number(high)}]"
+    value, low, high = (number(row[f"{metric}{end}"], sign) for end in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _domain_table(study: Study, target: str, split: str, rows: pd.DataFrame) -> Group:

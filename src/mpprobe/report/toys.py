@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpprobe.models.controls import TRAINED
+from mpprobe.report.canvas import as_label, name_ticks, new_figure
 from mpprobe.report.figures import error_bars, interval_text, number
 from mpprobe.report.files import records, write_result
-from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR, figure_style
+from mpprobe.report.style import DOMAIN_COLOURS, MODEL_COLOUR
 from mpprobe.report.terminal import titled
 from mpprobe.toys import TRAINING
 from mpprobe.toys.study import RANDOM, Assessed, profile
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 #: How to read the tables.
 LEGEND = (
     "Relative: force error (root mean square) over the size of the forces; intervals: 95 %, over "
-    "structures. Probes: R² within species and compound (of the field plain R²), structures held "
+    "structures. Probes: R² within kinds (of the field plain R²), structures held "
     "out, of crystals as in training; random weights: the best layer of the same architecture "
     "untrained."
 )
@@ -98,10 +99,7 @@ def toy_readings(training: Training, found: Assessed) -> list[str]:
 
 def toy_figure(job: Job, training: Training, found: Assessed) -> Figure:
     """The course of training, force errors by domain, and the layer profile."""
-    from matplotlib.figure import Figure
-
-    with figure_style():
-        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
+    with new_figure(12.4, 3.8) as figure:
         course, errors, layers = figure.subplots(1, 3, width_ratios=(3, 4, 4))
         _course_panel(course, training)
         _error_panel(errors, found.forces)
@@ -127,7 +125,7 @@ def _error_panel(axis: Axes, forces: pd.DataFrame) -> None:
         axis.errorbar(place, values[chosen], yerr=bars[:, chosen], linestyle="none", marker="o",
                       color=colour, capsize=2, markersize=5, elinewidth=0.8)  # fmt: skip
     axis.axhline(1, color="0.7", linewidth=0.8)
-    axis.set_xticks(range(len(rows)), rows["domain"], rotation=40, ha="right")
+    name_ticks(axis, rows["domain"].tolist())
     axis.set(yscale="log", ylabel="relative force error")
 
 
@@ -135,15 +133,13 @@ def _profile_panel(axis: Axes, scores: pd.DataFrame) -> None:
     for k, (target, row) in enumerate(profile(scores).iterrows()):
         layers = row.drop(RANDOM)
         colour = DOMAIN_COLOURS[k % len(DOMAIN_COLOURS)]
-        label = str(target).partition("@")[0]
+        label = as_label(str(target).partition("@")[0])
         axis.plot(list(layers.index), layers.clip(lower=-0.25), "o-", color=colour, markersize=4,
                   label=label)  # fmt: skip
         axis.axhline(max(row[RANDOM], -0.25), color=colour, linewidth=0.7,
                      linestyle=":")  # fmt: skip
         axis.set_xticks(list(layers.index))
-    axis.set(
-        ylim=(-0.3, 1.05), xlabel="layer", ylabel="R² within species\n(dotted: random weights)"
-    )
+    axis.set(ylim=(-0.3, 1.05), xlabel="layer", ylabel="R² within kinds\n(dotted: random weights)")
     axis.legend(frameon=False, fontsize="x-small")
 
 

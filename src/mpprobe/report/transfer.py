@@ -8,16 +8,18 @@ import numpy as np
 
 from mpprobe.models.controls import RANDOM_WEIGHTS
 from mpprobe.probes.results import Study
+from mpprobe.report.canvas import legend_below, name_ticks, new_figure
 from mpprobe.report.figures import (
     FLOOR,
     METRIC_LABELS,
+    TRAINED_LABEL,
     error_bars,
     interval_text,
-    legend_entries,
     metric_of,
+    number,
     score_axis,
 )
-from mpprobe.report.style import BASELINE_STYLES, CONTROL_STYLES, MODEL_COLOUR, figure_style
+from mpprobe.report.style import BASELINE_STYLES, CONTROL_STYLES, MODEL_COLOUR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPLIT = "domain"
-_MARKERS = dict(zip(BASELINE_STYLES, "Dv<>PX*", strict=True))
+_MARKERS = dict(zip(BASELINE_STYLES, "hDv<>PX*", strict=True))
 
 
 def transfer_rows(scores: pd.DataFrame, in_domain: tuple[str, ...]) -> pd.DataFrame:
@@ -40,7 +42,7 @@ def transfer_rows(scores: pd.DataFrame, in_domain: tuple[str, ...]) -> pd.DataFr
 
     Returns:
         Rows of ``scores``, with ``in_domain``, ``value``, ``low`` and ``high`` of the ``metric``,
-        R² within species, for vectors R².
+        R² within kinds, for vectors R².
     """
     import pandas as pd
 
@@ -68,23 +70,18 @@ def transfer_figure(rows: pd.DataFrame) -> Figure:
     Args:
         rows: from :func:`transfer_rows`.
     """
-    from matplotlib.figure import Figure
-
     targets = list(dict.fromkeys(rows["target"]))
-    with figure_style():
-        size = (1.4 + 0.75 * rows["subset"].nunique(), 1.3 + 2.5 * len(targets))
-        figure = Figure(figsize=size, layout="constrained")
+    with new_figure(1.4 + 0.75 * rows["subset"].nunique(), 0.5 + 2.4 * len(targets)) as figure:
         axes = figure.subplots(len(targets), 1, squeeze=False, sharex=True)[:, 0]
         for axis, target in zip(axes, targets, strict=True):
             _panel(axis, rows[rows["target"] == target])
-        entries = legend_entries(axes)
-        figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=2, frameon=False,
-            title="bars: 95 % over structures; left of the line: in domain, structures held "
-            f"out;\nscores below {FLOOR:g} are drawn there".replace("-", "−"),
-            title_fontsize="small",
-        )  # fmt: skip
+        name_ticks(axes[-1], list(dict.fromkeys(rows["subset"])))
         figure.suptitle(str(rows["model"].iloc[0]))
+        legend_below(
+            figure, axes,
+            "bars: 95 % over structures; left of the line: in domain, structures held out; scores "
+            f"below {number(FLOOR)} are drawn there",
+        )  # fmt: skip
     return figure
 
 
@@ -102,13 +99,12 @@ def _panel(axis: Axes, rows: pd.DataFrame) -> None:
     inside = rows[rows["in_domain"]]["subset"].nunique()
     axis.axvline(inside - 0.5, color="0.8", linewidth=0.8, zorder=-1)
     score_axis(axis, rows["metric"].iloc[0])
-    axis.set_xticks(range(len(domains)), domains)
     axis.set_title(f"{rows['target'].iloc[0]}, layer {layer}")
 
 
 def _style(kind: str) -> dict:
     if kind == "model":
-        return {"color": MODEL_COLOUR, "marker": "o", "markersize": 6, "label": "trained model"}
+        return {"color": MODEL_COLOUR, "marker": "o", "markersize": 6, "label": TRAINED_LABEL}
     if kind == RANDOM_WEIGHTS:
         known, marker = CONTROL_STYLES[kind], CONTROL_STYLES[kind]["marker"]
     else:

@@ -194,6 +194,7 @@ def _electrostatic_target(kind: _Kind, source: str) -> Target:
         description=f"{kind.description}; {charges}",
         needs_cutoff=kind.needs_cutoff,
         resolution=_RESOLUTION,
+        charges=source,
     )
 
 

@@ -31,6 +31,8 @@ class Target:
         description: one line, with the charges and the boundary condition where there are any.
         needs_cutoff: whether the function depends on the model's cutoff.
         resolution: differences up to this, in ``unit``, are rounding of the function.
+        charges: the charges whose potential or field it is, as :func:`mpprobe.targets.charges_of`
+            takes them; None where it is of none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Target:
     description: str
     needs_cutoff: bool = False
     resolution: float = 0.0
+    charges: str | None = None
 
     def values(
         self, frames: Atoms | Frame | Sequence[Atoms | Frame], cutoff: float | None = None

@@ -151,7 +151,7 @@ def profile(scores: pd.DataFrame) -> pd.DataFrame:
     They are fitted there, with structures held out: elsewhere features can be far off, and one map
     for all would say more of that than of what the layer holds.
 
-    R² within species and compound; of vectors, which have no such mean to take off, plain R².
+    R² within kinds; of vectors, which have no such mean to take off, plain R².
 
     Returns:
         Index the target; columns the layers from 0 on, NaN where one has no features of the

@@ -99,7 +99,7 @@ def row_of(job: Job, trained: Training, found: Assessed) -> dict[str, Any]:
     Columns: ``name``, ``world``, the hyperparameters, ``n_train``, ``reach`` (Å), ``epochs`` and
     ``reason``; ``relative:DOMAIN``, force error over the size of the forces, of every domain and
     of all those outside training, ``relative:outside`` (their geometric mean); for each target
-    ``r2:TARGET``, R² within species in the domain of training with structures held out, of the
+    ``r2:TARGET``, R² within kinds in the domain of training with structures held out, of the
     best layer, ``layer:TARGET``, and ``random:TARGET``, the same with random weights; ``strength``,
     ``exponent`` and ``residual`` of the response.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mpprobe.report.figures import best_score, interval_text
+from mpprobe.report.figures import chosen_score, interval_text
 from mpprobe.report.page.runs import Run
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _best(run: Run) -> dict[tuple[str, str], str]:
     scores = run.tables["scores"]
     found = {}
     for target, split in scores[["target", "split"]].drop_duplicates().itertuples(index=False):
-        metric, row = best_score(scores, target, split, run.layers)
-        found[target, split] = f"layer {row['layer']:.0f}: {interval_text(row, metric)}"
+        metric, row = chosen_score(scores, target, split)
+        layer = run.best_layer(target, split)
+        found[target, split] = f"layer {layer}: {interval_text(row, metric)}"
     return found

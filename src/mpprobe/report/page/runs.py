@@ -12,6 +12,7 @@ from mpprobe.errors import ReportError
 from mpprobe.report.files import left_out_lines
 from mpprobe.structures import Frame, read_file
 from mpprobe.structures.write import LABELS, PREFIX
+from mpprobe.texts import no_formula, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,15 @@ class Run:
         """From which probes decoded something."""
         arrays = self.results.get("arrays", ())
         return sorted({about["layer"] for about in arrays if about["kind"] == "decoded"})
+
+    def best_layer(self, target: str, split: str) -> int:
+        """The layer that the training folds chose most often; of equals the first."""
+        # Tables have names of targets as they are safe in a spreadsheet.
+        found = [
+            c for c in self.results["choices"]
+            if c["split"] == split and target in (c["target"], one_line(no_formula(c["target"])))
+        ]  # fmt: skip
+        return max(found, key=lambda choice: (choice["share"], -choice["layer"]))["layer"]
 
 
 def read_run(folder: str | Path) -> Run:

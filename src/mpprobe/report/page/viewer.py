@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ import numpy as np
 
 from mpprobe.errors import require
 from mpprobe.models.controls import TRAINED
-from mpprobe.report.figures import best_score
 from mpprobe.report.page.runs import Run
 from mpprobe.structures import Frame, stratified
 from mpprobe.structures.write import PREFIX
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Atoms, and numbers, that one run may bring to a page.
 MOST_ATOMS, MOST_VALUES = 10_000, 1_000_000
+WITHIN = " within kinds"
 _CUTOFF = 5.0  # of the environment that is drawn around an atom, Å
 
 
@@ -143,9 +143,7 @@ def _best_layer(run: Run) -> int | None:
     """The layer from which the first target is read best."""
     if not run.layers:
         return None
-    scores = run.tables["scores"]
-    target, split = scores[["target", "split"]].iloc[0]
-    return int(best_score(scores, target, split, run.layers)[1]["layer"])
+    return run.best_layer(*run.tables["scores"][["target", "split"]].iloc[0])
 
 
 def _sample(run: Run) -> list[Frame]:
@@ -170,18 +168,27 @@ def _values(run: Run, frames: Sequence[Frame]) -> Iterator[tuple[Column, np.ndar
             short = name.removeprefix(PREFIX).replace("_", " ")
             yield Column(short, "value", short), _array(frames, name)
         return
-    true = {about["target"]: _array(frames, about["array"])
-            for about in index if about["kind"] == "true"}  # fmt: skip
-    for target, values in true.items():
-        yield Column(f"{target} true", "true", target), values
+    true = {(about["target"], kind): _array(frames, about["array"])
+            for about in index if (kind := _of_kind(about, "true")) is not None}  # fmt: skip
+    for (target, kind), values in true.items():
+        yield Column(f"{target}{kind} true", "true", target), values
     for about in index:
-        if about["kind"] == "decoded":
+        kind = _of_kind(about, "decoded")
+        if kind is not None:
             target, split, layer = about["target"], about["split"], about["layer"]
             where = f"layer {layer}, by {split}"
             found = _array(frames, about["array"])
-            yield Column(f"{target} decoded, {where}", "decoded", target, split, layer), found
-            name = f"{target} decoded less true, {where}"
-            yield Column(name, "residual", target, split, layer), found - true[target]
+            name = f"{target}{kind} decoded"
+            yield Column(f"{name}, {where}", "decoded", target, split, layer), found
+            if kind or (target, WITHIN) not in true:
+                left = found - true[target, kind]
+                name = f"{name} less true, {where}"
+                yield Column(name, "residual", target, split, layer), left
+
+
+def _of_kind(about: Mapping[str, Any], kind: str) -> str | None:
+    """Empty for an array of this kind, :data:`WITHIN` for one within kinds, None for others."""
+    return {kind: "", kind + WITHIN: WITHIN}.get(about["kind"])
 
 
 def _maps(run: Run, frames: Sequence[Frame]) -> Iterator[tuple[int, np.ndarray]]:
