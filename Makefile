@@ -29,7 +29,7 @@ $(VENV)/.trust: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/mpprobe probe --model sevenn-0 --layer all --target potential \
+	$(BIN)/mpprobe probe --model sevenn-0 --layer all --target potential --target potential:beyond \
 		--split structure --split compound --output $(DEMO) --overwrite
 
 # Files shared out among so many processes; test-all has tests of load, and shares nothing.

@@ -40,6 +40,8 @@ SEVENNETS = {
 }  # fmt: skip
 #: A trained MACE that may be used here, and structures of its own domain; not part of the project.
 TUTORIAL = ("mace-tutorial/mace01_swa.model", "mace-tutorial/solvent_xtb_test.extxyz.gz")
+#: Frames drawn at random from MPtrj; not part of the project either.
+MPTRJ = "mptrj_random_1k.extxyz.gz"
 
 
 class MissingFileError(Exception):
@@ -134,6 +136,14 @@ class Analysis:
         # The files of the tutorial, unpickled as whoever follows it does.
         potential = self.load(model, trust_checkpoint=True)
         return potential, self.read(str(structures), quick, limit)
+
+    def training_set(self, quick: int, limit: int) -> list[mp.Frame] | None:
+        """Diverse frames of MPtrj, on which most models are trained; None, and a word, without."""
+        try:
+            return self.read(str(self.public_file(MPTRJ)), quick, limit)
+        except MissingFileError as error:
+            self.say(f"without MPtrj: {error}")
+            return None
 
     def journal(self, about: Mapping) -> AbstractContextManager[Journal]:
         """What is done of a long calculation, from which it goes on when it was stopped."""

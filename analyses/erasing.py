@@ -2,10 +2,10 @@
 
     python analyses/erasing.py [--quick]
 
-Erases it at all layers at once, less its mean within species and compound, on the set dft, beside
-random subspaces and random weights. Stopped and started again, it goes on where it was. Writes
-erasing.png, erasing.pdf, erasing.csv and erasing.txt beside this script; with --quick into a folder
-``quick``.
+Erases it at all layers at once, less its mean over each species in each compound, on the set dft,
+beside random subspaces and random weights. Stopped and started again, it goes on where it was.
+Writes erasing.png, erasing.pdf, erasing.csv and erasing.txt beside this script; with --quick into a
+folder ``quick``.
 """
 
 from __future__ import annotations

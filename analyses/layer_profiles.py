@@ -2,9 +2,10 @@
 
     python analyses/layer_profiles.py [--quick]
 
-The SevenNets on the set ionic, the multi-fidelity one asked for PBE. The MACE is that of its
-tutorial (H, C and O; it isn't part of the project, and left out where it isn't found), on clusters
-of carbonate solvents, with SevenNet-0 on the same. Writes layer_profiles.png, layer_profiles.pdf,
+The SevenNets on the set ionic, the multi-fidelity one asked for PBE. SevenNet-0 also on 200 diverse
+frames of MPtrj, its training set, and beside the MACE of the MACE tutorial (H, C and O) on clusters
+of carbonate solvents; neither of these sets is part of the project, and each is left out where it
+isn't found. Writes layer_profiles.png, layer_profiles.pdf,
 layer_profiles.csv, layer_profiles_differences.csv and layer_profiles.txt beside this script; with
 --quick, of two SevenNets, into a folder ``quick``.
 """
@@ -20,14 +21,20 @@ from common import Analysis, run
 from mpprobe.report.model_profiles import model_profiles, profile_readings
 
 SPLITS = ("structure", "compound")
-#: By set of structures; molecules have no formal charges that the species fix.
-TARGETS = {"ionic": ("potential", "charge:eeq"), "solvent": ("potential@eeq", "charge:eeq")}
+#: By set of structures; not every structure of the other sets has formal charges.
+TARGETS = {
+    "ionic": ("potential", "charge:eeq"), "MPtrj": ("potential@eeq", "charge:eeq"),
+    "solvent": ("potential@eeq", "charge:eeq"),
+}  # fmt: skip
 
 
 def jobs(analysis: Analysis) -> Iterator[tuple[str, mp.Potential, list[mp.Frame]]]:
     """Each set of structures with a model that is asked about it."""
     ionic = analysis.read("ionic", quick=20)
     yield from (("ionic", potential, ionic) for potential in analysis.sevennets())
+    diverse = analysis.training_set(quick=16, limit=200)
+    if diverse is not None:
+        yield "MPtrj", analysis.load("sevenn-0"), diverse
     found = analysis.tutorial(quick=16, limit=100)
     if found is not None:
         mace, solvent = found
