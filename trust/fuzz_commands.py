@@ -51,7 +51,7 @@ def run_commands(seed: int, numbers: range) -> Iterator[tuple[int, int | None, t
 def _arguments(number: int, form: str, file: Path, good: Path) -> list[str]:
     """Commands that take turns: with good structures or without, stopping or not."""
     compare = form == "extended XYZ" and number % 2 == 0
-    command = ["ood", "--resamples=100"] if compare else ["extract", "--no-random-weights"]
+    command = ["ood", "--resamples=100"] if compare else ["extract", "--random-seeds=0"]
     skip = ["--on-error=skip"] if number // 6 % 2 else []
     beside = ["-s", str(good)] if number // 12 % 2 else []
     return [*command, "-m", MODEL, "--device=cpu", "-s", str(file), *beside, *skip,

@@ -49,4 +49,5 @@ def structures(tmp_path_factory):
 @pytest.fixture(scope="session")
 def basic(model, structures):
     """The flags that every quick run needs."""
-    return ("-m", model, "--trust-checkpoint", "-s", structures, "--resamples", 100)
+    return ("-m", model, "--trust-checkpoint", "-s", structures, "--resamples", 100,
+            "--assignments", 1, "--random-seeds", 1)  # fmt: skip

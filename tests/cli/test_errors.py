@@ -120,7 +120,7 @@ def test_an_interrupt_leaves_nothing_half_written(mpprobe_run, basic, tmp_path, 
     if where == "writing":
         monkeypatch.setattr(files, "write_extxyz", interrupt)
     else:
-        monkeypatch.setattr("mpprobe.probes.run.cross_predict", interrupt)
+        monkeypatch.setattr("mpprobe.probes.fits.accumulate", interrupt)
     code, _, err = mpprobe_run("probe", *basic, "-l", 1, "-q", "-o", tmp_path / "out")
     assert code == 130
     assert err.strip() == "mpprobe: interrupted; nothing was left half-written"
@@ -132,7 +132,7 @@ def broken(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("mpprobe.probes.run.cross_predict", fail)
+    monkeypatch.setattr("mpprobe.probes.fits.accumulate", fail)
 
 
 @pytest.mark.usefixtures("broken")

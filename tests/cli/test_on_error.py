@@ -86,8 +86,9 @@ def mixed(tmp_path, structures, failing):
     return folder, len(good)
 
 
+ONCE = ("--assignments", 1, "--random-seeds", 1)
 FLAGS = {
-    "probe": ("-l", 1, "--resamples", 100, "--in-domain", "strained"),
+    "probe": ("-l", 1, "--resamples", 100, "--in-domain", "strained", *ONCE),
     "erase": ("-l", 1, "--resamples", 100, "--no-random-weights", "--in-domain", "strained"),
     "steer": ("-l", 1, "--resamples", 100, "--no-random-weights", "--in-domain", "strained"),
     "ood": ("--resamples", 100),
@@ -153,7 +154,8 @@ def test_targets_and_references_that_a_structure_lacks(mpprobe_run, model, struc
     ase.io.write(tmp_path / "some.extxyz", [rod, *images[1:]])
     flags = ("-m", model, "--trust-checkpoint", "-s", tmp_path / "some.extxyz", "--on-error",
              "skip", "--resamples", 100, "-q")  # fmt: skip
-    result = mpprobe_run("probe", *flags, "-l", 1, "-t", "potential@eeq", "-o", tmp_path / "probe")
+    asked = ("-l", 1, "-t", "potential@eeq", *ONCE, "-o", tmp_path / "probe")
+    result = mpprobe_run("probe", *flags, *asked)
     assert result.code == 4, result.err
     table = pd.read_csv(tmp_path / "probe" / "failures.csv")
     assert [s.rpartition("@")[2] for s in table["source"]] == ["0", "2"]
@@ -178,7 +180,8 @@ def test_nothing_left_is_bad_input_and_nothing_bad_is_done(
     mpprobe_run, model, structures, tmp_path
 ):
     ase.io.write(tmp_path / "bad.extxyz", bad_frames())
-    flags = ("-m", model, "--trust-checkpoint", "--on-error", "skip", "-l", 1, "--resamples", 100)
+    flags = ("-m", model, "--trust-checkpoint", "--on-error", "skip", "-l", 1, "--resamples", 100,
+             *ONCE)  # fmt: skip
     result = mpprobe_run("probe", *flags, "-s", tmp_path / "bad.extxyz", "-o", tmp_path / "out")
     assert result.code == 2
     (line,) = result.err.splitlines()

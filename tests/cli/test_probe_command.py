@@ -45,8 +45,8 @@ def test_every_file_is_written(whole):
     parity = {f"parity_{t}_{s}.{e}" for t in ("potential", "charge-eeq")
               for s in ("structure", "compound") for e in ("png", "pdf")}  # fmt: skip
     assert names == parity | {
-        "results.json", "scores.csv", "differences.csv", "layer_profile.png", "layer_profile.pdf",
-        "structures.extxyz", "config.yaml",
+        "results.json", "scores.csv", "differences.csv", "conditional.csv", "layer_profile.png",
+        "layer_profile.pdf", "structures.extxyz", "config.yaml",
     }  # fmt: skip
     assert [p.name for p in whole[0].parent.iterdir()] == ["out"]
 
@@ -100,7 +100,7 @@ def test_quiet_prints_results_only_and_verbose_adds_domains(mpprobe_run, basic, 
     assert (quiet.code, quiet.err) == (0, "")
     assert "held out by structure" in quiet.out
     verbose = mpprobe_run("probe", *basic, "-l", 1, "-v", "--progress", "-o", tmp_path / "verbose")
-    assert verbose.out.startswith(quiet.out.split("Intervals:")[0])
+    assert verbose.out.startswith(quiet.out.split("R² within kinds: of maps")[0])
     assert "by domain" in verbose.out
     assert "by domain" not in quiet.out
     assert "━" in verbose.err  # the bars that --progress asks for
@@ -115,7 +115,7 @@ def test_the_configuration_written_gives_the_same_results(whole, mpprobe_run, tm
     again = mpprobe_run("probe", "-c", output / "config.yaml", "-o", tmp_path / "again")
     assert again.code == 0
     assert again.out == whole[1]
-    for name in ("scores.csv", "differences.csv"):
+    for name in ("scores.csv", "differences.csv", "conditional.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (output / name).read_bytes()
     before, after = (
         yaml.safe_load((folder / "config.yaml").read_text())
@@ -150,7 +150,7 @@ def test_configuration_keys_are_the_flags(mpprobe_run, basic, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layers: 2\n", "no option is called layers; there are debug, device,"),
+        ("layers: 2\n", "no option is called layers; there are assignments, debug,"),
         ("layer: [1\n", "can't be read as YAML"),
         ("- layer\n", "give one option a line"),
         ("just text\n", "give one option a line"),
@@ -192,19 +192,47 @@ def test_every_flag_reaches_the_work(mpprobe_run, basic, structures, tmp_path, m
     monkeypatch.setattr(mpprobe.Plan, "run", stop)
     flags = ("-l", 1, "-t", "charge:eeq", "--split", "compound", "--limit", 9, "--folds", 3,
              "--resamples", 123, "--in-domain", "cluster", "--seed", 4, "--dtype", "float64",
-             "--max-atoms", 77, "--label", "group=rattle", "-o", tmp_path / "out")  # fmt: skip
+             "--max-atoms", 77, "--label", "domain=rattle", "--assignments", 2,
+             "--random-seeds", 4, "--near-duplicates", "apart", "-o", tmp_path / "out")  # fmt: skip
     assert mpprobe_run("probe", *basic[:5], *flags).err.endswith("mpprobe: far enough\n")
     plan = asked["plan"]
     assert asked["read"]["first"] == [str(structures)]
-    assert asked["read"]["labels"] == {"group": "rattle"}
+    assert asked["read"]["labels"] == {"domain": "rattle"}
     assert (asked["read"]["limit"], asked["read"]["seed"]) == (9, 4)
-    assert plan.settings == mpprobe.Settings(3, 123, 4, ("cluster",))
-    assert len(plan.splits[0].folds) == 3
+    assert plan.settings == mpprobe.Settings(3, 123, 4, ("cluster",), 2, 4, "apart")
+    assert [len(split.folds) for split in plan.splits[0]] == [3, 3]
     assert plan.layers == (1,)
     assert [t.name for t in plan.targets] == ["charge:eeq"]
-    assert [s.name for s in plan.splits] == ["compound"]
+    assert [s.name for s in plan.splits[0]] == ["compound", "compound"]
     assert asked["run"]["max_atoms"] == 77
     assert str(plan.model.dtype) == "torch.float64"
+
+
+def test_without_flags_the_settings_are_those_of_the_library(mpprobe_run, basic, monkeypatch):
+    def stop(plan, **options):
+        raise MPProbeError(str(plan.settings))
+
+    monkeypatch.setattr(mpprobe.Plan, "run", stop)
+    assert str(mpprobe.Settings()) in mpprobe_run("probe", *basic[:5]).err
+
+
+def test_copies_of_structures_are_told_of_and_kept_together_unless_asked(
+    mpprobe_run, basic, structures, tmp_path
+):
+    file = tmp_path / "copies.extxyz"
+    images = ase.io.read(structures, index=":")
+    ase.io.write(file, [*images, *images[:4]])
+    flags = ("probe", *basic[:3], "-s", file, "--dry-run")
+    line = "4 structures are copies or neighbouring frames of earlier ones; such structures "
+    kept, apart = mpprobe_run(*flags), mpprobe_run(*flags, "--near-duplicates", "apart")
+    assert (kept.code, apart.code) == (0, 0), kept.err + apart.err
+    assert f"{line}are kept on one side of every split\n" in kept.err
+    assert f"{line}may fall on both sides of a split, as asked: scores can be" in apart.err
+    assert "copies" not in mpprobe_run("probe", *basic, "--dry-run").err
+    wrong = mpprobe_run(*flags, "--near-duplicates", "away")
+    assert (wrong.code, wrong.err) == (
+        2, "mpprobe: near duplicates 'away': choose together or apart\n",
+    )  # fmt: skip
 
 
 # Choosing structures

@@ -109,41 +109,53 @@ def weights(x, y, kind, rows, penalty):
 
 
 def chosen(x, y, kind, cells, fold):
-    """The penalty with the least error within kinds over the inner folds, the larger of equals."""
+    """The least error within kinds over the inner folds, and its penalty, the larger of equals."""
 
     def error(penalty):
-        total = 0.0
+        left = np.full(len(y), np.nan)
         for train, validation in fold.inner:
-            w = weights(x, y, kind, np.isin(cells, train), penalty)
-            rows = np.isin(cells, validation)
-            total += (centred(y[rows] - x[rows] @ w, kind[rows]) ** 2).sum()
-        return total
+            known, rows = np.isin(cells, train), np.isin(cells, validation)
+            off = y - x @ weights(x, y, kind, known, penalty)
+            for k in np.unique(kind[rows]):
+                own = kind == k
+                seen = own & known if (own & known).any() else own & rows
+                left[own & rows] = off[own & rows] - off[seen].mean()
+        held = np.isfinite(left)
+        return (centred(left[held], kind[held]) ** 2).sum()
 
-    return min(PENALTIES[::-1], key=error)
+    errors = [error(penalty) for penalty in PENALTIES[::-1]]
+    return min(errors), PENALTIES[::-1][int(np.argmin(errors))]
 
 
-def fixed_effects(x, y, kind, domain, split):
-    """|y − ŷ| and whether the atom's kind was trained on."""
+def fixed_effects(layers, y, kind, domain, split):
+    """|y − ŷ|, whether the atom's kind was trained on, and the layer of the last fold.
+
+    Each fold reads the layer with the least inner error.
+    """
     off, known = np.zeros(len(y)), np.zeros(len(y), dtype=bool)
     for k, fold in enumerate(split.folds):
         train = np.isin(split.cells, fold.train)
-        w = weights(x, y, kind, train, chosen(x, y, kind, split.cells, fold))
+        options = {t: chosen(x, y, kind, split.cells, fold) for t, x in layers.items()}
+        layer = min(options, key=lambda t: options[t][0])
+        x = layers[layer]
+        w = weights(x, y, kind, train, options[layer][1])
         for i in np.flatnonzero(split.test == k):
-            own = train & (kind == kind[i])
+            own, scale = train & (kind == kind[i]), 1.0
             known[i] = own.any()
             if not known[i]:
                 own = (split.test == k) & (kind == kind[i]) & (domain == domain[i])
-            off[i] = y[i] - x[i] @ w - (y[own] - x[own] @ w).mean()
-    return np.abs(off), known
+                scale = np.sqrt(own.sum() / (own.sum() - 1))
+            off[i] = scale * (y[i] - x[i] @ w - (y[own] - x[own] @ w).mean())
+    return np.abs(off), known, layer
 
 
 def test_errors_are_those_of_a_ridge_with_fixed_effects(found, frames, kind, split, features):
     domain = np.repeat([f.domain for f in frames], 8)
     layers = found.layers.set_index("target")["layer"]
     for name in ("noisy", "first"):
-        layer = layers[f"array:{name}"]
-        x = features[layer][:, : {1: 2, 2: 6}[layer]]
-        expected, known = fixed_effects(x, values_of(frames, name), kind, domain, split)
+        x = {layer: features[layer][:, :width] for layer, width in ((1, 2), (2, 6))}
+        expected, known, layer = fixed_effects(x, values_of(frames, name), kind, domain, split)
+        assert layer == layers[f"array:{name}"]
         np.testing.assert_allclose(found.atoms[f"error:array:{name}"], expected, atol=1e-6)
         assert expected.mean() > 0.1 * centred(values_of(frames, name), kind).std()
         compound = found.atoms["compound"]

@@ -311,8 +311,8 @@ def test_charges_within_the_cutoff_bear_no_penalty_alone_or_beside_a_layer(
         both = [np.concatenate([local, member], axis=1) for member in members]
         found, _, _ = parts.of(both, covariates=12)
         blank, main = parts.blank(), parts.main
-        kept = {"spread": found["all"].spread, "code_length": found["all"].code_length}
-        whole = replace(blank, **kept, **{main: getattr(found["all"], main)})
+        main = {main: getattr(found["all"], main)}
+        whole = replace(blank, spread=found["all"].spread, **main)
         # What these features tell is nearly a sum over neighbours too: penalties are the smallest.
         assert_scored(row, whole, tolerance=1e-3)
         assert (row["layer"], row["width"], row["subset"]) == (1, 12 + x.shape[1], "all")
@@ -960,8 +960,8 @@ def test_random_numbers_are_not_read_from_copies_of_structures(apart):
     assert abs(kept) < 0.1
     assert study.provenance["near_duplicates"] == 30
     assert readings(study)[-1] == (
-        "30 structures are copies or neighbouring frames of earlier ones, and are kept on one "
-        "side of every split"
+        "30 structures are copies or neighbouring frames of earlier ones; such structures are kept "
+        "on one side of every split"
     )
     leaked, study = random_numbers(frames, "apart")
     assert leaked > 0.9
