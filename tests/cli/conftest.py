@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import ase.io
@@ -9,6 +10,7 @@ import pytest
 
 import mpprobe
 from mpprobe.cli import run
+from mpprobe.probes.baselines import soap
 
 
 class Result(NamedTuple):
@@ -17,6 +19,14 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_soap():
+    """SOAP vectors of 32 numbers: what is tried here doesn't turn on their length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mpprobe.probes.sources.soap", partial(soap, width=32))
+        yield
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_debug_shows_where_and_keeps_the_exit_code(mpprobe_run, basic, tmp_path)
     result = mpprobe_run("probe", *basic, "-q", "--debug", "-o", tmp_path / "out")
     assert result.code == 1
     assert "Traceback (most recent call last)" in result.err
-    assert "in _probe" in result.err
+    assert "in _fit" in result.err
     assert result.err.splitlines()[-1].startswith("mpprobe: unexpected: RuntimeError")
     wrong = mpprobe_run("probe", *basic, "--debug", "-t", "nosuch", "-o", tmp_path / "out")
     assert wrong.code == 2

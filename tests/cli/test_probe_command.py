@@ -308,6 +308,7 @@ def test_the_trained_tutorial_model_is_probed_by_its_path(mpprobe_run, shared_da
     code, out, _ = mpprobe_run(
         "probe", "-m", folder / "mace01_swa.model", "--trust-checkpoint", "--resamples", 100,
         "-s", f"{folder}/solvent_xtb_test.extxyz.gz@:40", "-t", "charge:eeq", "-o", output,
+        "--assignments", 1, "--random-seeds", 1,
     )  # fmt: skip
     assert code == 0
     assert "layer 2  32x0e" in out

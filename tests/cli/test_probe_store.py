@@ -11,6 +11,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 import mpprobe
 from mpprobe.cli import run
+from mpprobe.probes.baselines import soap
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +161,9 @@ def test_a_stored_configuration_gives_the_same_results(mpprobe_run, store, tmp_p
     assert (two / "scores.csv").read_bytes() == (one / "scores.csv").read_bytes()
 
 
-def test_workers_give_the_same_table(mpprobe_run, store, tmp_path):
+def test_workers_give_the_same_table(mpprobe_run, store, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason='needs Dask (pip install "mpprobe[scale]")')
+    monkeypatch.setattr("mpprobe.probes.sources.soap", soap)  # as the workers have it
     flags = ("--store", store.folder, "-l", 1, *QUICK)
     assert mpprobe_run("probe", *flags, "-q", "-o", tmp_path / "here").code == 0
     result = mpprobe_run("probe", *flags, "--workers", 2, "-o", tmp_path / "there")

@@ -38,12 +38,14 @@ def states(result):
     return {row["step"]: row["to_do"] for row in json.loads(result.out)["steps"]}
 
 
-PROBE = {"probe": {"layer": 1, "split": "structure"}}
+ONCE = {"assignments": 1, "random_seeds": 1}
+PROBE = {"probe": {"layer": 1, "split": "structure", **ONCE}}
 
 
 def test_a_study_runs_is_left_out_when_done_and_redone_when_changed(mpprobe_run, study, tmp_path):
     extract = {"extract": {"layer": [1], "random_seeds": 0}}
-    charges = {"name": "charges", "probe": {"store": "extract", "layer": 1, "target": "charge:eeq"}}
+    probe = {"store": "extract", "layer": 1, "target": "charge:eeq", "assignments": 1}
+    charges = {"name": "charges", "probe": probe}
     file = study(extract, charges)
     planned = mpprobe_run("run", file, "--dry-run", "--json")
     assert states(planned) == {"extract": "new", "charges": "new"}
