@@ -28,7 +28,7 @@ FOLDER = ROOT / "tests" / "data" / "golden"
 STUDIES = {"bundled": ROOT / "examples" / "study.yaml", "small": FOLDER / "small.yaml"}
 #: What is kept of each command.
 TABLES = {
-    "probe": ("scores", "differences"),
+    "probe": ("scores", "differences", "conditional"),
     "erase": ("decoding", "erasures", "summary"),
     "response": ("fits", "axis"),
     "ood": ("by_domain",),
