@@ -21,7 +21,7 @@ class Result(NamedTuple):
     err: str
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_soap():
     """SOAP vectors of 32 numbers: what is tried here doesn't turn on their length."""
     with pytest.MonkeyPatch.context() as patch:
