@@ -172,7 +172,7 @@ def _what(found: Erasing, edit: str) -> str:
 
 
 def _score(found: Erasing) -> str:
-    whole = found.provenance["target_l"] or found.provenance["part"] == "whole"
+    whole = found.provenance["target_l"] or found.provenance.get("part") == "whole"
     return "R²" if whole else "R² within kinds"
 
 
