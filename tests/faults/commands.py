@@ -18,14 +18,18 @@ import torch
 CPU = ("--device", "cpu", "--no-progress")
 SEVENN = ("-m", "sevenn-0", *CPU)
 RESAMPLES = ("--resamples", "100")
+ONCE = ("--assignments", "1")
 TOY = ("-w", "fixed", "-n", "4", "-t", "1", "--channels", "4", "--no-progress", "--device", "cpu")
 
 #: Arguments by command; FILE, PARTS, STORE, RUN, STUDY and SWEEP are filled in.
 COMMANDS = {
-    "extract": ("extract", *SEVENN, "-l", "1", "-s", "FILE", "--max-atoms", "8"),
+    "extract": ("extract", *SEVENN, "-l", "1", "-s", "FILE", "--max-atoms", "8",
+                "--random-seeds", "1"),
     "merge": ("merge", "PARTS", "--no-progress"),
-    "probe": ("probe", *SEVENN, "-l", "1", "-s", "FILE", "--folds", "2", *RESAMPLES),
-    "probe --store": ("probe", "--store", "STORE", "--folds", "2", *RESAMPLES, "--no-progress"),
+    "probe": ("probe", *SEVENN, "-l", "1", "-s", "FILE", "--folds", "2", *RESAMPLES, *ONCE,
+              "--random-seeds", "1"),
+    "probe --store": ("probe", "--store", "STORE", "--folds", "2", *RESAMPLES, *ONCE,
+                      "--no-progress"),
     "erase": ("erase", *SEVENN, "-l", "1", "-s", "FILE", "--limit", "6", "--folds", "2",
               *RESAMPLES, "--no-random-weights"),
     "steer": ("steer", *SEVENN, "-l", "1", "-s", "FILE", *RESAMPLES, "--no-random-weights"),

@@ -41,7 +41,8 @@ def extract(folder, small_file, *more):
     pytest.importorskip("distributed")
     folder.mkdir(exist_ok=True)
     words = ["extract", "-m", "sevenn-0", "-s", small_file, "-l", "1", "--max-atoms", "8",
-             "--device", "cpu", "--no-progress", "-o", "out", *more]  # fmt: skip
+             "--random-seeds", "1", "--device", "cpu", "--no-progress", "-o", "out",
+             *more]  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-c", MAIN, *map(str, words)], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD,
