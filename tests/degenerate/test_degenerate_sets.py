@@ -122,6 +122,7 @@ SETS = {
 
 FEW = "needs at least 2 groups to hold out, got 1"
 LITTLE = "too little is left to choose the penalty by"
+SHARED = "every structure out of domain shares its group with one in domain"
 #: What is refused, and what the line says; all else gives a result.
 REFUSED = {
     ("one group", "probe"): FEW,
@@ -139,6 +140,7 @@ REFUSED = {
     ("two structures", "erase"): LITTLE,
     ("two structures", "explain"): "every structure is in domain",
     ("two structures, again and again", "probe"): LITTLE,  # copies are kept together
+    ("two structures, again and again", "erase"): LITTLE,
     ("two structures, again and again", "explain"): "every structure is in domain",
     ("all in domain", "explain"): "every structure is in domain",
     ("none in domain", "explain"): "no structure is in domain",
@@ -147,10 +149,11 @@ REFUSED = {
     ("perfect crystals", "probe"): "target 'field' is the same for every atom",
     ("perfect crystals", "erase"): "doesn't vary on these structures",
     ("perfect crystals", "steer"): "a probe reads nothing there",
-    ("perfect crystals", "explain"): "doesn't vary on these structures",
+    ("perfect crystals", "explain"): SHARED,  # which are copies
+    ("three groups", "explain"): SHARED,
     **{
         (name, "explain"): "give 50 atoms of 3 compounds or more"
-        for name in ("one species", "one compound", "three groups", "a group of nearly all",
+        for name in ("one species", "one compound", "a group of nearly all",
                      "one atom a cell", "an atom on its own", "one out of domain")
     },
 }  # fmt: skip

@@ -25,12 +25,16 @@ SAID = (
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory):
-    """Four crystals of 1,000 atoms, with charges and forces."""
+    """Four rattled crystals of 1,000 atoms, with charges and forces."""
     atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(5)
     atoms.set_array("charge_formal", 2.0 * (atoms.numbers == 11) - 1)
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=atoms.positions * 0)
     file = tmp_path_factory.mktemp("large") / "large.extxyz"
-    ase.io.write(file, [atoms] * 4)
+    images = [atoms.copy() for _ in range(4)]
+    for k, image in enumerate(images):
+        image.rattle(0.1, seed=k)  # copies would be one to a split
+        image.calc = SinglePointCalculator(image, **atoms.calc.results)
+    ase.io.write(file, images)
     return file
 
 

@@ -462,25 +462,26 @@ def profile(study, target, split, features="model"):
 
 
 @pytest.mark.slow
-def test_the_profile_of_sevennet_0_has_the_shape_of_the_pilot(sevenn_0):
+def test_the_profile_of_sevennet_0_is_that_of_independent_fits(sevenn_0):
+    """Two programs that share no line with this one found these scores, to 0.03 and less."""
     study = mpprobe.probe(
         sevenn_0,
         mpprobe.read("ionic"),
         targets=["potential", "charge:eeq", "field"],
         splits=["structure", "compound"],
-        settings=Settings(n_resamples=200),
+        settings=Settings(n_resamples=200, n_assignments=2, random_seeds=2),
     )
-    potential, charge = (profile(study, t, "structure") for t in ("potential", "charge:eeq"))
-    assert potential.argmax() in (2, 3)
-    assert potential.max() >= 0.7
-    assert charge.argmax() in (1, 2)
-    assert charge.max() > 0.1
-    assert max(potential[5], charge[5]) < 0
-    trained = profile(study, "potential", "compound")
-    untrained = profile(study, "potential", "compound", "random weights")
+    potential, charge = (profile(study, t, "structure")[1:] for t in ("potential", "charge:eeq"))
+    assert potential == pytest.approx([0.73, 0.80, 0.77, 0.69, 0.57], abs=0.05)
+    assert charge == pytest.approx([0.58, 0.66, 0.57, 0.46, 0.30], abs=0.07)
+    trained = profile(study, "potential", "compound")[1:]
+    untrained = profile(study, "potential", "compound", "random weights")[1:]
+    assert trained == pytest.approx([0.67, 0.78, 0.76, 0.67, 0.56], abs=0.05)
     assert untrained.max() < 0.2
-    assert trained[2] - untrained[2] > 0.3
-    assert trained[3] - untrained[3] > 0.1
+    assert (trained - untrained).min() > 0.3
+    for target in ("potential", "charge:eeq"):
+        for features in LAYERWISE[1:]:  # 1/rank of what the layer holds, and nothing
+            assert np.abs(profile(study, target, "compound", features)).max() < 0.05
     assert score(study, "field", "structure", "model", 3, "r2") > 0.4
     assert score(study, "field", "structure", "random direction", 3, "r2") < 0.15
 
@@ -490,8 +491,9 @@ def test_potentials_of_the_pilots_kinds_of_structure_are_decoded_as_well_as_ther
     # The pilot had rattled, defective and slab cells; strain, clusters and melts are harder.
     frames = [f for f in mpprobe.read("ionic") if f.domain in ("bulk", "vacancy", "surface")]
     study = mpprobe.probe(
-        sevenn_0, frames, splits=["structure", "compound"], settings=Settings(n_resamples=200)
-    )
+        sevenn_0, frames, splits=["structure", "compound"],
+        settings=Settings(n_resamples=200, n_assignments=2, random_seeds=1),
+    )  # fmt: skip
     for split in ("structure", "compound"):
         potential = profile(study, "potential", split)
         assert potential.argmax() in (2, 3)

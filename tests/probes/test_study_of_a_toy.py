@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -39,6 +40,7 @@ from mpprobe.probes.heldout import (
     slopes_refit,
 )
 from mpprobe.probes.maps import principal_components
+from mpprobe.probes.run import Run
 from mpprobe.probes.scores import Estimate, Jackknife, kind_means, kinds
 from mpprobe.probes.sources import Source
 from mpprobe.provenance import structures_sha256, versions
@@ -562,6 +564,7 @@ def test_neither_a_second_run_nor_a_single_thread_changes_a_bit(study, toy, fram
     monkeypatch.setattr("mpprobe.probes.run.THREADS", 1)
     again = mpprobe.probe(toy, frames, targets=TARGETS, splits=SPLITS, settings=SETTINGS)
     assert_same(again, study, check_exact=True)
+    assert list(again.predictions) == list(study.predictions)
     for key, values in study.predictions.items():
         np.testing.assert_array_equal(again.predictions[key], values)
         np.testing.assert_array_equal(again.within[key], study.within[key])
@@ -575,6 +578,25 @@ def test_one_target_alone_is_the_same_on_any_number_of_threads(toy, frames, monk
         monkeypatch.setattr("mpprobe.probes.run.THREADS", threads)
         found.append(mpprobe.probe(toy, frames, settings=ONCE))
     assert_same(*found, check_exact=True)
+
+
+def test_which_thread_is_done_first_does_not_matter(study, toy, frames, monkeypatch):
+    """The first layer comes last: rows, predictions and so the columns of files stay in order."""
+    whole = Run._probe_group
+
+    def first_is_last(*arguments):
+        group = arguments[-1]
+        if group[0].kind == "model" and group[0].layer == 0:
+            time.sleep(0.3)
+        return whole(*arguments)
+
+    monkeypatch.setattr(Run, "_probe_group", first_is_last)
+    again = mpprobe.probe(toy, frames, splits=SPLITS, settings=SETTINGS)
+    keys = [("potential", split, layer) for split in SPLITS for layer in (0, 1)]
+    assert list(again.predictions) == list(again.within) == keys
+    one, other = rows_of(study, target="potential"), again.scores
+    columns = ["split", "features", "layer", "width", "subset"]
+    pd.testing.assert_frame_equal(one[columns].reset_index(drop=True), other[columns])
 
 
 def test_elements_in_every_structure_are_not_scored(toy):
