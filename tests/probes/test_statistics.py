@@ -126,6 +126,21 @@ def test_taking_out_all_rows_of_a_kind_but_one_leaves_no_moment_of_it():
     np.testing.assert_allclose(left.xx, 0, atol=1e-8)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_feature_that_varied_in_what_is_taken_out_is_a_constant(seed):
+    """As a channel of an element does, that no other compound has."""
+    X, Y, kind, part = spread(seed, offset=1.0)
+    X[:, 0] = np.where(part == 3, X[:, 0], 0.7)
+    left = Statistics.of(X, Y, kind).without(
+        Statistics.of(X[part == 3], Y[part == 3], kind[part == 3])
+    )
+    assert left.inverse_scale[0] == 0
+    assert left.inverse_scale[1:].all()
+    assert not left.xx[0].any()
+    assert not left.xx[:, 0].any()
+    assert not left.xy[0].any()
+
+
 @pytest.mark.parametrize("intercept", [True, False])
 def test_pooled_they_are_the_statistics_of_the_rows_without_kinds(intercept):
     X, Y, kind, part = spread(0, offset=10.0)

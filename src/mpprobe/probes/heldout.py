@@ -98,7 +98,7 @@ def hold_out(probe: RidgeProbe, split: Split, refit: Refit, *, jackknife: bool =
             found.squares[k, rows] += squares
             found.sums[k, rows] += sums
             found.counts[rows] += counts
-        whole = Statistics.sum(probe.cells[c] for c in tested)
+        whole = probe.statistics(tested)
         for c in fold.train if jackknife else ():
             if c in probe.cells:
                 row = 1 + labels.index(c)

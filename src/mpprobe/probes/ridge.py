@@ -209,6 +209,8 @@ class RidgeProbe:
         self.covariates = covariates
         self.n_seen = 0
         self.cells: dict[int, Statistics] = {}
+        # Of sets of cells: asked for several times, as what one fold holds out others train on.
+        self._sums: dict[tuple[int, ...], Statistics] = {}
         self._paths: dict[tuple[Any, ...], Path] = {}
 
     def partial_fit(
@@ -255,10 +257,12 @@ class RidgeProbe:
     def statistics(self, cells: Iterable[int] | None = None) -> Statistics:
         """Statistics of the rows in ``cells`` (all cells by default)."""
         labels = self.cells.keys() if cells is None else cells
-        found = [self.cells[c] for c in labels if c in self.cells]
-        if not found:
+        key = tuple(c for c in labels if c in self.cells)
+        if not key:
             raise ProbeError("nothing to fit the probe on: no row has been seen in the cells asked")
-        return Statistics.sum(found)
+        if key not in self._sums:
+            self._sums[key] = Statistics.sum([self.cells[c] for c in key])
+        return self._sums[key]
 
     def of_outputs(self, outputs: Sequence[int] | np.ndarray) -> RidgeProbe:
         """A probe that has seen the same rows with some of the targets, each as often as named."""
@@ -341,6 +345,7 @@ class RidgeProbe:
         return self._paths[key]
 
     def _add(self, label: int, statistics: Statistics) -> None:
+        self._sums.clear()
         self._paths.clear()
         seen = self.cells.get(label)
         if seen is not None and seen.xy.shape != statistics.xy.shape:

@@ -164,8 +164,13 @@ class Run:
             fits.prepare()
             layers: dict[int, Fitted] = {}
             for j, (group, fitted) in enumerate(zip(groups, self._map(work, groups), strict=True)):
-                if group[0].kind == MODEL and group[0].layer is not None:
-                    layers[group[0].layer] = fitted
+                layer = group[0].layer
+                if group[0].kind == MODEL and layer is not None:
+                    layers[layer] = fitted
+                    for k, target in enumerate(targets):
+                        key = target.name, name, layer
+                        self.predictions[key] = fitted.whole[..., k]
+                        self.within[key] = fitted.within[..., k]
                 self.progress(what, i * len(groups) + j + 1, len(splits) * len(groups))
             self._choose(targets, fits, name, layers)
 
@@ -233,10 +238,6 @@ class Run:
         if layer is not None and own:
             self._keep(SHUFFLED, source, targets, split, fitted.shuffled)
             self._keep(RANDOM_DIRECTION, source, targets, split, fitted.directions)
-            for i, target in enumerate(targets):
-                key = target.name, split, layer
-                self.predictions[key] = fitted.whole[..., i]
-                self.within[key] = fitted.within[..., i]
         if layer:
             name = WITH_LAYER if own else WITH_RANDOM
             for weighted, part, local in beside:

@@ -13,7 +13,7 @@ from mpprobe.structures.frame import Frame
 
 IN_DOMAIN = ("bulk", "strained")
 
-#: Cells of a split, at most: what a jackknife leaves out one by one.
+#: Cells of a first assignment, at most: what its jackknife leaves out one by one.
 CELLS = 40
 
 
@@ -78,6 +78,7 @@ class _Table:
     n_folds: int
     in_domain: tuple[str, ...]
     rng: np.random.Generator
+    n_cells: int
 
     def labels(self, name: str) -> np.ndarray:
         return np.array([getattr(f, name) for f in self.frames])
@@ -117,7 +118,8 @@ def make_split(
         frames: the structures, whose atoms in order are the rows.
         n_folds: folds asked for; there are fewer where there are fewer groups to hold out.
         seed: the assignment to folds is random with it, and the same for the same seed.
-        assignment: number of the random assignment, for several with one seed.
+        assignment: number of the random assignment, for several with one seed. Only the first, 0,
+            has cells smaller than its folds and inner folds ask for.
         in_domain: the domains that ``domain`` trains on.
 
     Raises:
@@ -131,7 +133,7 @@ def make_split(
     if not len(frames):
         raise ProbeError(f"split {name!r}: there is no structure to split")
     rng = np.random.default_rng([seed, assignment] if assignment else seed)
-    table = _Table(frames, n_folds, tuple(in_domain), rng)
+    table = _Table(frames, n_folds, tuple(in_domain), rng, 1 if assignment else CELLS)
     return SPLITS[name](table)
 
 
@@ -313,11 +315,11 @@ def _cells(test: np.ndarray, units: np.ndarray, table: _Table) -> tuple[np.ndarr
 
     Parts are the folds, halved or cut in three where there are few, so that the training part of
     a fold always has three or more, where there are as many units; one compound left to train on
-    is cut by groups of structures. Cells cut the parts further, :data:`CELLS` in all at most.
+    is cut by groups of structures. Cells cut the parts further where there may be more of them.
     """
     n_folds = int(test.max()) + 1
     n_parts = {2: 3, 3: 2}.get(n_folds, 1)
-    n_cells = max(CELLS // (n_folds * n_parts), 1)
+    n_cells = max(table.n_cells // (n_folds * n_parts), 1)
     part, cell = np.zeros_like(test), np.zeros_like(test)
     for k in range(n_folds):
         rows = test == k

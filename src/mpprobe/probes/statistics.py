@@ -10,6 +10,9 @@ import numpy as np
 # A feature that varies by less than float32 resolves (2^-24 of its mean) is a constant.
 RESOLUTION = 1e-7
 
+# What is left of a sum of squares when parts are taken out again is rounding below this share.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -95,11 +98,13 @@ class Statistics:
         root = np.sqrt(other * np.where(left > 0, own, 0) / left.clip(min=1))[:, None]
         dx, dy = root * dx, root * dy
         kept = counts > 0
+        xx, xy = self.xx - part.xx - dx.T @ dx, self.xy - part.xy - dx.T @ dy
+        # Features that varied in the part alone are constants now, not standardised rounding.
+        gone = np.diag(xx) <= ROUNDING * np.diag(self.xx)
+        xx[gone], xx[:, gone], xy[gone] = 0.0, 0.0, 0.0
+        yy = self.yy - part.yy - (dy**2).sum(axis=0)
         return Statistics(
-            self.kinds[kept], counts[kept], mean_x[kept], mean_y[kept],
-            self.xx - part.xx - dx.T @ dx,
-            self.xy - part.xy - dx.T @ dy,
-            self.yy - part.yy - (dy**2).sum(axis=0),
+            self.kinds[kept], counts[kept], mean_x[kept], mean_y[kept], xx, xy, yy
         )  # fmt: skip
 
     def of_outputs(self, outputs: Sequence[int] | np.ndarray) -> Statistics:
