@@ -26,7 +26,7 @@ from mpprobe.models.potential import Potential
 from mpprobe.probes.sources import SHUFFLED
 from mpprobe.response import make_response
 
-SETTINGS = mpprobe.Settings(n_resamples=100, in_domain=("bulk",))
+SETTINGS = mpprobe.Settings(n_resamples=100, in_domain=("bulk",), n_assignments=2, random_seeds=1)
 #: Means over force components: they are the same for structures turned by a quarter only.
 COMPONENTS = ("force_mae", "change", "mae_before", "mae_after", "mae_change")
 
