@@ -21,7 +21,6 @@ from mpprobe.report.domains import domain_figure, domain_readings
 from mpprobe.report.figures import layer_profile, save
 from mpprobe.report.lens import lens_figure
 from mpprobe.report.model_profiles import model_profiles, profile_readings
-from mpprobe.report.sweep import sweep_figure, sweep_readings
 from mpprobe.report.transfer import transfer_figure
 
 FOLDER = Path(__file__).parents[1] / "analyses"
@@ -36,8 +35,9 @@ DRAWN = {
     "domain_transfer": transfer_figure,
     "force_errors": domain_figure,
     "energy_lens": lens_figure,
-    "toy_sweep": sweep_figure,
 }
+#: Scripts without results: what they found is withdrawn (docs/toys.md), or not made yet.
+WITHOUT = {"toy_sweep"}
 
 
 def files_of(entry):
@@ -54,7 +54,7 @@ def test_a_script_offers_quick_and_names_its_outputs(script):
     doc = ast.get_docstring(tree)
     assert f"python analyses/{script.name}" in doc
     assert "--quick" in doc
-    for file in files_of(MANIFEST[script.stem]):
+    for file in () if script.stem in WITHOUT else files_of(MANIFEST[script.stem]):
         assert Path(file).stem in doc, f"{file} is not in the docstring"
     modules = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
     modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
@@ -67,7 +67,7 @@ def test_a_script_offers_quick_and_names_its_outputs(script):
 
 def test_every_script_is_in_the_manifest_and_in_the_readme():
     names = {script.stem for script in SCRIPTS}
-    assert set(MANIFEST) == names
+    assert set(MANIFEST) == names - WITHOUT
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)`", readme, flags=re.MULTILINE)) == names
 
@@ -109,7 +109,6 @@ def test_a_committed_figure_is_what_its_table_draws(name, tmp_path):
     ("force_errors", lambda: domain_readings(table("force_errors"))),
     ("layer_profiles", lambda: profile_readings(
         table("layer_profiles"), table("layer_profiles_differences"))),
-    ("toy_sweep", lambda: sweep_readings(table("toy_sweep_answers"))),
 ])  # fmt: skip
 def test_committed_readings_are_what_the_table_says(name, read):
     assert (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines() == read()
@@ -131,6 +130,6 @@ def test_all_scripts_run_in_quick_mode(tmp_path):
     assert set(made) | skipped == {script.stem for script in SCRIPTS}
     for name, entry in made.items():
         assert entry["mode"] == "quick"
-        assert files_of(entry).keys() == files_of(MANIFEST[name]).keys()
+        assert name in WITHOUT or files_of(entry).keys() == files_of(MANIFEST[name]).keys()
         for file, digest in files_of(entry).items():
             assert file_sha256(folder / "quick" / file) == digest

@@ -30,7 +30,7 @@ from mpprobe.report.files import write_study
 from mpprobe.report.steering import write_steered
 from mpprobe.report.terminal import study_tables
 
-QUICK = mpprobe.Settings(n_resamples=100, n_assignments=2, random_seeds=1)
+QUICK = mpprobe.Settings(n_resamples=100, n_assignments=1, random_seeds=1)
 
 
 def relabelled(frames, **labels):

@@ -386,8 +386,10 @@ def test_every_figure_function_is_tried():
     assert [name for name, (case, _) in CASES.items() if case is None] == []
 
 
-@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
-@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize(
+    ("many", "long"), [(False, False), (False, True), (True, True)],
+    ids=["one-short", "one-long", "many-long"],
+)  # fmt: skip
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_cut_off_or_covered(name, many, long, drawn):
     case, draw = CASES[name]

@@ -59,7 +59,7 @@ def test_the_model_loads_and_has_the_error_it_was_kept_for(trained, sets):
 def test_its_layers_can_be_probed(trained, sets):
     hyper, found = trained
     potential = mpprobe.load(str(found.model), trust_checkpoint=hyper.family == "mace")
-    settings = mpprobe.Settings(n_resamples=100, n_folds=3)
+    settings = mpprobe.Settings(n_resamples=100, n_folds=3, n_assignments=1, random_seeds=1)
     study = mpprobe.probe(potential, sets[0], targets="potential@toy_charge", settings=settings)
     assert set(study.scores["layer"].dropna()) >= {0, 1, 2}
 
