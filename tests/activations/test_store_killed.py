@@ -169,6 +169,7 @@ def command(folder: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_the_command_resumes_after_a_kill(undisturbed, tmp_path):
     files, seconds = undisturbed
     # A short delay, so that it is killed with shards left to make.

@@ -62,6 +62,7 @@ def test_the_table_the_paragraph_and_the_files(explain, tmp_path):
     assert not (tmp_path / "out.unfinished").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(explain, tmp_path, monkeypatch):
     arguments = ("-t", "potential", "--json", "--no-progress")
     whole = explain(*arguments)

@@ -161,6 +161,7 @@ def test_a_stored_configuration_gives_the_same_results(mpprobe_run, store, tmp_p
     assert (two / "scores.csv").read_bytes() == (one / "scores.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_table(mpprobe_run, store, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason='needs Dask (pip install "mpprobe[scale]")')
     monkeypatch.setattr("mpprobe.probes.sources.soap", soap)  # as the workers have it

@@ -16,6 +16,7 @@ from mpprobe.toys.training import _held
 DAY, YEAR = 86400, 365 * 86400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-DAY, YEAR])
 @pytest.mark.parametrize(
     "command", ["extract", *[pytest.param(c, marks=pytest.mark.slow) for c in ("run", "erase")]]

@@ -20,6 +20,7 @@ def refused(ended, *says):
     assert "Traceback" not in "\n".join(ended.said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW[:2])
 def test_structures_spoilt_before_they_are_read_are_one_line(made, small_file, tmp_path, how):
     mine = tmp_path / "mine.extxyz"
@@ -99,6 +100,7 @@ def test_a_figure_that_goes_while_a_page_is_written_is_one_line(made, tmp_path):
     assert content(tmp_path / "work") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", SLOW_BUT_CUT[:2])
 def test_input_of_a_study_that_goes_between_its_steps_is_one_line(made, small_file, tmp_path, how):
     mine, study = tmp_path / "mine.extxyz", tmp_path / "study.yaml"

@@ -305,7 +305,9 @@ def turned(frame, seed):
     return replace(frame, atoms=atoms)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float32", 1e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [
+    ("float64", 1e-6), pytest.param("float32", 1e-3, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_turning_every_structure_its_own_way_changes_nothing(mace_file, few, dtype, tolerance):
     potential = loaded(mace_file("8x0e+8x1o"), dtype)
     still, moved = (
