@@ -10,8 +10,8 @@ from interventions.toy import SCALARS, Toy, salts
 from mpprobe.activations.evaluate import Evaluator
 from mpprobe.attribution import Decoded, attribute, fit_decoded
 from mpprobe.errors import AttributionError
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.ridge import RidgeProbe
-from mpprobe.probes.scores import kinds
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 OF_KINDS = np.array([30.0, -20.0, 5.0, 70.0])

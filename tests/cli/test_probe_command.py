@@ -150,7 +150,7 @@ def test_configuration_keys_are_the_flags(mpprobe_run, basic, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layers: 2\n", "no option is called layers; there are assignments, debug,"),
+        ("layers: 2\n", "no option is called layers; there are assignments, atoms,"),
         ("layer: [1\n", "can't be read as YAML"),
         ("- layer\n", "give one option a line"),
         ("just text\n", "give one option a line"),
@@ -193,13 +193,16 @@ def test_every_flag_reaches_the_work(mpprobe_run, basic, structures, tmp_path, m
     flags = ("-l", 1, "-t", "charge:eeq", "--split", "compound", "--limit", 9, "--folds", 3,
              "--resamples", 123, "--in-domain", "cluster", "--seed", 4, "--dtype", "float64",
              "--max-atoms", 77, "--label", "domain=rattle", "--assignments", 2,
-             "--random-seeds", 4, "--near-duplicates", "apart", "-o", tmp_path / "out")  # fmt: skip
+             "--random-seeds", 4, "--near-duplicates", "apart", "--within", "group",
+             "--atoms", "0,1", "--control-cutoffs", 2, "-o", tmp_path / "out")  # fmt: skip
     assert mpprobe_run("probe", *basic[:5], *flags).err.endswith("mpprobe: far enough\n")
     plan = asked["plan"]
     assert asked["read"]["first"] == [str(structures)]
     assert asked["read"]["labels"] == {"domain": "rattle"}
     assert (asked["read"]["limit"], asked["read"]["seed"]) == (9, 4)
-    assert plan.settings == mpprobe.Settings(3, 123, 4, ("cluster",), 2, 4, "apart")
+    assert plan.settings == mpprobe.Settings(
+        3, 123, 4, ("cluster",), 2, 4, "apart", "group", "0,1", 2
+    )
     assert [len(split.folds) for split in plan.splits[0]] == [3, 3]
     assert plan.layers == (1,)
     assert [t.name for t in plan.targets] == ["charge:eeq"]
@@ -213,7 +216,7 @@ def test_without_flags_the_settings_are_those_of_the_library(mpprobe_run, basic,
         raise MPProbeError(str(plan.settings))
 
     monkeypatch.setattr(mpprobe.Plan, "run", stop)
-    assert str(mpprobe.Settings()) in mpprobe_run("probe", *basic[:5]).err
+    assert str(mpprobe.Settings(within="kind", atoms="all")) in mpprobe_run("probe", *basic[:5]).err
 
 
 def test_copies_of_structures_are_told_of_and_kept_together_unless_asked(

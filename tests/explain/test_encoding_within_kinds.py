@@ -14,9 +14,9 @@ from mpprobe.explain import encoding_errors
 from mpprobe.explain.encoding import check_encoding
 from mpprobe.models.hooks import Tap
 from mpprobe.probes import make_split
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.crossfit import cross_predict
 from mpprobe.probes.ridge import PENALTIES
-from mpprobe.probes.scores import kinds
 from mpprobe.structures import Frame
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])

@@ -28,8 +28,8 @@ from mpprobe.interventions.concepts import concept_of, species_columns
 from mpprobe.interventions.erasing import erased_layers, linear_r2
 from mpprobe.probes import Scorer, make_split
 from mpprobe.probes.baselines import label_means
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.crossfit import cross_predict
-from mpprobe.probes.scores import kinds
 from mpprobe.provenance import structures_sha256, versions
 
 SETTINGS = mpprobe.Settings(n_folds=3, n_resamples=60, seed=5, in_domain=("bulk",))

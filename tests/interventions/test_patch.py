@@ -24,7 +24,7 @@ from mpprobe.interventions import (
 from mpprobe.interventions.concepts import concept_of
 from mpprobe.interventions.erasing import RANDOM
 from mpprobe.interventions.patch import EVERYTHING, SUBSPACE
-from mpprobe.probes.scores import kinds
+from mpprobe.probes.chosen import kinds
 from mpprobe.provenance import structures_sha256, versions
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])

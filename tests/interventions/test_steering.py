@@ -25,7 +25,7 @@ from mpprobe.interventions import (
 )
 from mpprobe.interventions.concepts import concept_of
 from mpprobe.interventions.steering import BIN, _analytic, _follows_coulomb
-from mpprobe.probes.scores import kinds
+from mpprobe.probes.chosen import kinds
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.targets import charges_of
 

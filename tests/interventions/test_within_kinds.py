@@ -26,9 +26,10 @@ from mpprobe.interventions import (
 from mpprobe.interventions.concepts import concept_of, kinds_of_part
 from mpprobe.probes import Scorer, make_split
 from mpprobe.probes.baselines import label_means
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.crossfit import cross_predict
 from mpprobe.probes.ridge import PENALTIES, RidgeProbe
-from mpprobe.probes.scores import kind_means, kinds
+from mpprobe.probes.scores import kind_means
 from mpprobe.structures import Frame
 
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])

@@ -24,10 +24,10 @@ from mpprobe.probes.baselines import (
     soap,
     weights_for,
 )
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.crossfit import accumulate, cross_predict, solve_folds
 from mpprobe.probes.electronegativity import electronegativities
 from mpprobe.probes.heldout import hold_out, levels_only, r2_within, solved_maps
-from mpprobe.probes.scores import kinds
 from mpprobe.probes.splits import make_split
 from mpprobe.structures.frame import Frame, as_frames
 from mpprobe.targets import get_target

@@ -15,11 +15,12 @@ from sklearn.preprocessing import StandardScaler
 
 from mpprobe.errors import ProbeError
 from mpprobe.probes.baselines import label_means
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.controls import shuffle_within_kinds
 from mpprobe.probes.crossfit import accumulate, apply_maps, cross_predict, solve_folds
 from mpprobe.probes.ridge import RidgeProbe, leave_one_out
 from mpprobe.probes.rows import RowFiles, write_rows
-from mpprobe.probes.scores import Scorer, kind_means, kinds
+from mpprobe.probes.scores import Scorer, kind_means
 from mpprobe.probes.splits import Fold, Split, make_split
 from mpprobe.structures.frame import Frame
 

@@ -10,6 +10,7 @@ from ase import Atoms
 from sklearn.linear_model import Ridge
 
 from mpprobe.probes.baselines import label_means
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.controls import random_directions, shuffle_within_kinds
 from mpprobe.probes.crossfit import accumulate, apply_maps, cross_predict, solve_folds
 from mpprobe.probes.heldout import (
@@ -24,7 +25,7 @@ from mpprobe.probes.heldout import (
     solved_maps,
 )
 from mpprobe.probes.ridge import PENALTIES
-from mpprobe.probes.scores import Jackknife, Scorer, kinds
+from mpprobe.probes.scores import Jackknife, Scorer
 from mpprobe.probes.splits import make_split
 from mpprobe.structures.frame import Frame
 

@@ -10,7 +10,8 @@ from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from mpprobe.errors import ProbeError
-from mpprobe.probes.scores import Bootstrap, Estimate, Jackknife, Scorer, kind_means, kinds
+from mpprobe.probes.chosen import kinds
+from mpprobe.probes.scores import Bootstrap, Estimate, Jackknife, Scorer, kind_means
 from mpprobe.structures.frame import Frame
 
 

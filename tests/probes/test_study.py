@@ -268,6 +268,7 @@ def test_everything_that_identifies_the_result_is_recorded(study, sevenn_0):
     assert record["settings"] == {
         "n_folds": 5, "n_resamples": 200, "seed": 0, "in_domain": ("bulk", "strained"),
         "n_assignments": 1, "random_seeds": 1, "near_duplicates": "together",
+        "within": "kind", "atoms": "all", "n_cutoffs": 1,
     }  # fmt: skip
     assert record["near_duplicates"] == 0
     assert {"python", "mpprobe", "torch", "e3nn", "sevenn", "numpy"} <= set(record["versions"])

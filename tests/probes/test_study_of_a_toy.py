@@ -27,6 +27,7 @@ from mpprobe.probes.baselines import (
     soap,
     weights_for,
 )
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.controls import random_directions, shuffle_within_kinds
 from mpprobe.probes.crossfit import accumulate, apply_maps, cross_predict, solve_folds
 from mpprobe.probes.executor import SERIAL
@@ -41,7 +42,7 @@ from mpprobe.probes.heldout import (
 )
 from mpprobe.probes.maps import principal_components
 from mpprobe.probes.run import Run
-from mpprobe.probes.scores import Estimate, Jackknife, kind_means, kinds
+from mpprobe.probes.scores import Estimate, Jackknife, kind_means
 from mpprobe.probes.sources import Source
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.report.readings import readings
@@ -51,6 +52,8 @@ from mpprobe.targets import Target
 SETTINGS = Settings(
     n_folds=3, n_resamples=40, seed=7, in_domain=("bulk",), n_assignments=2, random_seeds=3
 )
+#: With what the structures leave to the default.
+USED = replace(SETTINGS, within="kind", atoms="all")
 SOAP_WIDTH = 24
 SHELL = "potential:shell-1"
 TARGETS, SPLITS = ["potential", SHELL, "charge:formal", "field"], ["structure", "domain"]
@@ -679,7 +682,7 @@ def test_what_identifies_the_result_is_recorded(study, toy, frames):
     assert record["structures"] == {
         "n_structures": 12, "n_atoms": 96, "sha256": structures_sha256(frames),
     }  # fmt: skip
-    assert record["settings"] == asdict(SETTINGS)
+    assert record["settings"] == asdict(USED)
     assert record["versions"] == versions()
     assert record["targets"] == {
         n: {"unit": t.unit, "l": t.l, "description": t.description}
@@ -741,7 +744,7 @@ class TestAPlan:
             splits=["domain", "structure", "domain"], settings=SETTINGS,
         )  # fmt: skip
         assert plan.model is toy
-        assert (plan.layers, plan.settings, plan.store) == ((1,), SETTINGS, None)
+        assert (plan.layers, plan.settings, plan.store) == ((1,), USED, None)
         assert [t.name for t in plan.targets] == ["field", "potential"]
         assert [[s.name for s in split] for split in plan.splits] == [
             ["domain", "domain"], ["structure", "structure"],
@@ -766,7 +769,7 @@ class TestAPlan:
         plan = make_plan(toy, frames)
         assert [t.name for t in plan.targets] == ["potential"]
         assert [s.name for split in plan.splits for s in split] == ["structure"] * 5
-        assert (plan.layers, plan.settings) == ((0, 1), Settings())
+        assert (plan.layers, plan.settings) == ((0, 1), Settings(within="kind", atoms="all"))
         assert (Settings().n_assignments, Settings().random_seeds) == (5, 5)
         assert Settings().near_duplicates == "together"
 

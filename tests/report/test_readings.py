@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mpprobe.probes import Study
+from mpprobe.probes import Settings, Study
 from mpprobe.probes.sources import CHOSEN, ELECTROSTATICS, WITH_LAYER
 from mpprobe.probes.tables import is_clear
 from mpprobe.report.readings import reading, readings
@@ -63,8 +63,22 @@ def study(scores=PROFILE, differences=CLEAR, conditional=ADDS, *, choices=None, 
         choices={tuple(pair): choices or SHARES for pair in pairs},
         predictions={}, within={}, true={}, trivial=trivial, frames=[], rows=None, layers=(0, 1, 2),
         targets={name: get_target(name) for name in scores["target"].unique()},
-        provenance=more.get("provenance", {}),
+        provenance=more.get("provenance", {}), kinds=None,
+        settings=more.get("settings", Settings()),
     )  # fmt: skip
+
+
+def test_what_counts_and_what_kinds_are_is_said_where_it_is_not_the_usual():
+    usual = [reading(study(), "potential", "compound")]
+    assert readings(study(settings=Settings(within="kind", atoms="all"))) == usual
+    settings = Settings(within="group", atoms="array:watched")
+    assert readings(study(settings=settings))[1:] == [
+        "atoms that count: array:watched",
+        "kinds, within which probes are fitted and scored, are one species in one group of "
+        "structures",
+    ]
+    (line,) = readings(study(settings=Settings(within="array:site")))[1:]
+    assert line.endswith("one species in one array:site")
 
 
 def parts(made, target="potential"):
@@ -390,15 +404,14 @@ class TestNearDuplicates:
     )
 
     @pytest.mark.parametrize(
-        ("provenance", "said"),
+        ("provenance", "how", "said"),
         [
-            ({"near_duplicates": 7}, [KEPT]),
-            ({"near_duplicates": 7, "settings": {"near_duplicates": "together"}}, [KEPT]),
-            ({"near_duplicates": 7, "settings": {"near_duplicates": "apart"}}, [APART]),
-            ({"near_duplicates": 0, "settings": {"near_duplicates": "apart"}}, []),
-            ({}, []),
+            ({"near_duplicates": 7}, "together", [KEPT]),
+            ({"near_duplicates": 7}, "apart", [APART]),
+            ({"near_duplicates": 0}, "apart", []),
+            ({}, "together", []),
         ],
     )
-    def test_a_line_after_the_others_where_there_are_any(self, provenance, said):
-        lines = readings(study(provenance=provenance))
+    def test_a_line_after_the_others_where_there_are_any(self, provenance, how, said):
+        lines = readings(study(provenance=provenance, settings=Settings(near_duplicates=how)))
         assert lines == [reading(study(), "potential", "compound"), *said]

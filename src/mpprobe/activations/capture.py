@@ -133,12 +133,14 @@ def extract(
     max_atoms: int | None = None,
     progress: Progress | None = None,
     folder: str | Path | None = None,
+    chosen: np.ndarray | None = None,
 ) -> Activations:
     """Node features of all structures.
 
     Args:
         potential, structures, layers, max_atoms, progress: as in :func:`stream`.
         folder: keep the features in memory-mapped files there instead of in memory.
+        chosen: which atoms to keep, a mask over those of all structures, (n_atoms,); default: all.
 
     Raises:
         ModelError: as in :func:`stream`.
@@ -147,15 +149,19 @@ def extract(
     if not frames:
         raise ModelError("no structures to take node features of: give one or more")
     rows = Rows.of(frames)
-    chosen = [potential.layer(t) for t in parse_layers(potential, layers)]
-    arrays = {layer.index: _new_array(potential, layer, len(rows), folder) for layer in chosen}
-    first = 0
+    chosen = np.ones(len(rows), dtype=bool) if chosen is None else chosen
+    kept = [potential.layer(t) for t in parse_layers(potential, layers)]
+    n_kept = int(chosen.sum())
+    arrays = {layer.index: _new_array(potential, layer, n_kept, folder) for layer in kept}
+    first = done = 0
     for part in stream(potential, frames, layers, max_atoms=max_atoms, progress=progress):
+        own = chosen[done : done + len(part.rows)]
+        done += len(part.rows)
         for t, array in arrays.items():
-            array[first : first + len(part.rows)] = part[t].values
-        first += len(part.rows)
+            array[first : first + own.sum()] = np.asarray(part[t].values)[own]
+        first += own.sum()
     return Activations(
-        rows, {layer.index: LayerFeatures(layer, arrays[layer.index]) for layer in chosen}
+        rows.taken(chosen), {t.index: LayerFeatures(t, arrays[t.index]) for t in kept}
     )
 
 

@@ -12,7 +12,7 @@ from mpprobe.structures import Frame
 
 @dataclass(frozen=True)
 class Rows:
-    """One row an atom, structures in their order.
+    """One row an atom, structures in their order; all of their atoms, or some.
 
     Attributes:
         frame: index of the atom's structure, shape (n_atoms,).
@@ -36,6 +36,10 @@ class Rows:
             atom=np.concatenate([np.arange(n) for n in sizes]),
             species=np.concatenate([frame.numbers for frame in frames]),
         )
+
+    def taken(self, chosen: np.ndarray) -> Rows:
+        """Those rows for which ``chosen`` (n_atoms,) is true."""
+        return Rows(self.frame[chosen], self.atom[chosen], self.species[chosen])
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Per-atom ``values`` (n_atoms, ...) as one array for each structure."""

@@ -25,9 +25,9 @@ from mpprobe.attribution.scalars import (
 from mpprobe.errors import AttributionError
 from mpprobe.models.controls import models_of
 from mpprobe.models.potential import Potential
+from mpprobe.probes.chosen import kinds
 from mpprobe.probes.duplicates import kept_together
 from mpprobe.probes.ridge import RidgeProbe
-from mpprobe.probes.scores import kinds
 from mpprobe.probes.sources import probed_columns
 from mpprobe.provenance import structures_sha256, versions
 from mpprobe.structures import Frame, as_frames, check

@@ -22,6 +22,7 @@ BREAKS = ":=@"
 
 # These stand in modules that import torch; a test holds them to what is there.
 SPLITS = ("structure", "compound", "element", "domain")
+WITHIN = ("kind", "structure", "group", "array:")
 PARTS = ("within", "species", "whole")
 WORLDS = ("fixed", "equilibrated", "screened", "band")
 TOY_DOMAINS = (

@@ -273,6 +273,32 @@ InDomain = Annotated[
 Assignments = Annotated[
     int, typer.Option(min=1, help="Random assignments to folds that scores are averaged over.")
 ]
+Within = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT",
+        help="Probes are fitted and scored within kinds of atoms: of one species in a compound "
+        "(kind), in one structure or group, or with one value of array:NAME. Default: what all "
+        "structures say (info key within), else kind.",
+        autocompletion=completion.choice(*completion.WITHIN),
+    ),
+]
+Atoms = Annotated[
+    str | None,
+    typer.Option(
+        "--atoms", metavar="WHICH",
+        help="Atoms that count: all, array:NAME (where it isn't zero), or indices as in 0,5. "
+        "Default: array:watched where all structures have it, else all.",
+    ),
+]  # fmt: skip
+ControlCutoffs = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Descriptors and charge-weighted sums within one cutoff, and up to so many, stand "
+        "beside the layers.",
+    ),
+]
 NearDuplicates = Annotated[
     str,
     typer.Option(

@@ -49,6 +49,9 @@ def probe(
     assignments: options.Assignments = 5,
     random_seeds: options.RandomSeeds = 5,
     near_duplicates: options.NearDuplicates = "together",
+    within: options.Within = None,
+    atoms: options.Atoms = None,
+    control_cutoffs: options.ControlCutoffs = 1,
     resamples: options.Resamples = 1000,
     in_domain: options.InDomain = ["bulk", "strained"],
     seed: options.Seed = 0,
@@ -90,7 +93,7 @@ def probe(
         require("chemiscope", "--report")
     from mpprobe import Settings, Store, load, make_plan
     from mpprobe.cli.given import Given
-    from mpprobe.report.readings import duplicates_line
+    from mpprobe.report.readings import counted_lines, duplicates_line
 
     given, frames = Given(on_error), None
     if store is None:
@@ -103,12 +106,14 @@ def probe(
     make = partial(
         make_plan, source, layers=layer, targets=target, splits=split,
         settings=Settings(folds, resamples, seed, tuple(in_domain), assignments, random_seeds,
-                          near_duplicates),
+                          near_duplicates, within, atoms, control_cutoffs),
     )  # fmt: skip
     plan = make(frames)
     note(_summary(plan), quiet)
     if plan.n_near_duplicates:
         note(duplicates_line(plan.n_near_duplicates, near_duplicates), quiet)
+    for line in counted_lines(plan.settings):
+        note(line, quiet)
     for line in _stored(plan):
         note(line, quiet)
     if dry_run:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpprobe.errors import InterventionError
-from mpprobe.probes.scores import kind_means, kinds
+from mpprobe.probes.chosen import kinds
+from mpprobe.probes.scores import kind_means
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
 from mpprobe.targets.target import rounding

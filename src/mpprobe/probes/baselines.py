@@ -79,6 +79,7 @@ def soap(
     species: Sequence[int] | np.ndarray | None = None,
     width: int = 512,
     seed: int = 0,
+    chosen: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """SOAP power spectrum of every atom, randomly projected, beside the atom's own species.
 
@@ -95,6 +96,7 @@ def soap(
             (default: those of the structures).
         width: width of the projection.
         seed: of the projection.
+        chosen: which atoms of each structure are wanted, masks (n,); by default all.
 
     Returns:
         (n_atoms, width + n_species): the projection, then the one-hot species in the order of
@@ -106,11 +108,12 @@ def soap(
     calculator = _calculator("SoapPowerSpectrum", cutoff, MAX_ANGULAR)
     numbers = _numbers(frames)
     projected, length = np.zeros((len(numbers), width)), np.zeros(len(numbers))
-    for key, rows, values in _blocks(calculator, frames, cutoff):
+    for key, rows, values in _blocks(calculator, frames, cutoff, chosen):
         pair = key["neighbor_1_type"], key["neighbor_2_type"]
         projected[rows] += values @ _pair_weights(values.shape[1], width, seed, *pair)
         length[rows] += (values**2).sum(axis=1)
-    return np.hstack([projected / length[:, None] ** 0.25, one_hot(numbers, species)])
+    length = np.where(length > 0, length, 1.0)[:, None]  # of atoms that are not wanted
+    return _wanted(np.hstack([projected / length**0.25, one_hot(numbers, species)]), chosen)
 
 
 # At most 128 matrices of 0.5 MB, drawn once for all batches of structures.
@@ -120,7 +123,11 @@ def _pair_weights(n: int, width: int, seed: int, z1: int, z2: int) -> np.ndarray
 
 
 def radial_densities(
-    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | np.ndarray | None = None
+    frames: Sequence[Frame],
+    cutoff: float,
+    *,
+    species: Sequence[int] | np.ndarray | None = None,
+    chosen: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """The l = 0 part of the density around every atom: distances and species of single neighbours.
 
@@ -130,7 +137,7 @@ def radial_densities(
     Args:
         frames: the structures.
         cutoff: radius of the environments, Å.
-        species: as in :func:`soap`.
+        species, chosen: as in :func:`soap`.
 
     Returns:
         (n_atoms, 11 n_species): the density by neighbour species (5 radial functions each), that
@@ -143,15 +150,20 @@ def radial_densities(
     numbers = _numbers(frames)
     species = np.unique(numbers) if species is None else np.asarray(species)
     density = np.zeros((len(numbers), 2, len(species), MAX_RADIAL + 1))
-    for key, rows, values in _blocks(calculator, frames, cutoff):
+    for key, rows, values in _blocks(calculator, frames, cutoff, chosen):
         neighbour, centre = np.searchsorted(species, [key["neighbor_type"], key["center_type"]])
         density[rows, 0, neighbour] = values[:, 0]
         density[rows, 1, centre] += values[:, 0]
-    return np.hstack([density.reshape(len(numbers), -1), one_hot(numbers, species)])
+    features = np.hstack([density.reshape(len(numbers), -1), one_hot(numbers, species)])
+    return _wanted(features, chosen)
 
 
 def neighbour_vectors(
-    frames: Sequence[Frame], cutoff: float, *, species: Sequence[int] | np.ndarray | None = None
+    frames: Sequence[Frame],
+    cutoff: float,
+    *,
+    species: Sequence[int] | np.ndarray | None = None,
+    chosen: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """The l = 1 part of the density around every atom, by neighbour species and radial function.
 
@@ -162,7 +174,7 @@ def neighbour_vectors(
     Args:
         frames: the structures.
         cutoff: radius of the environments, Å.
-        species: as in :func:`soap`.
+        species, chosen: as in :func:`soap`.
 
     Returns:
         (n_atoms, 5 n_species, 3), the components in the order x, y, z.
@@ -174,12 +186,12 @@ def neighbour_vectors(
     numbers = _numbers(frames)
     species = np.unique(numbers) if species is None else np.asarray(species)
     vectors = np.zeros((len(numbers), len(species), MAX_RADIAL + 1, 3))
-    for key, rows, values in _blocks(calculator, frames, cutoff):
+    for key, rows, values in _blocks(calculator, frames, cutoff, chosen):
         if key["o3_lambda"] == 1:
             # Real spherical harmonics come in the order m = −1, 0, 1, that is y, z, x.
             xyz = np.swapaxes(values, 1, 2)[..., [2, 0, 1]]
             vectors[rows, np.searchsorted(species, key["neighbor_type"])] = xyz
-    return vectors.reshape(len(numbers), -1, 3)
+    return _wanted(vectors.reshape(len(numbers), -1, 3), chosen)
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,13 @@ def weights_for(target: Target, frames: Sequence[Frame]) -> Weights:
 
 
 def local_electrostatics(
-    frames: Sequence[Frame], cutoff: float, weights: Weights, l: int = 0
+    frames: Sequence[Frame],
+    cutoff: float,
+    weights: Weights,
+    l: int = 0,
+    *,
+    n_functions: int = RADIAL_FUNCTIONS,
+    chosen: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Charge-weighted sums over the neighbours within the cutoff, one set for all species.
 
@@ -229,15 +247,19 @@ def local_electrostatics(
         cutoff: r_c, Å.
         weights: of the atoms, from :func:`weights_for`.
         l: 0 for sums, 1 for vectors.
+        n_functions: how many radial functions.
+        chosen: as in :func:`soap`.
 
     Returns:
         (n_atoms, 12), or (n_atoms, 12, 3) in the order x, y, z.
     """
-    order = np.arange(1, RADIAL_FUNCTIONS + 1) * np.pi / cutoff
+    order = np.arange(1, n_functions + 1) * np.pi / cutoff
     parts = []
-    for frame, values in zip(frames, weights.values, strict=True):
+    masks = [np.ones(len(f), dtype=bool) for f in frames] if chosen is None else chosen
+    for frame, values, wanted in zip(frames, weights.values, masks, strict=True):
         atoms = frame.atoms
         i, j, shift = neighbour_list(atoms, cutoff)
+        i, j, shift = i[wanted[i]], j[wanted[i]], shift[wanted[i]]
         vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
         distances = np.linalg.norm(vectors, axis=1)
         weight = values[j] - (values[i] if weights.relative else 0.0)
@@ -246,8 +268,13 @@ def local_electrostatics(
             terms = terms[:, :, None] * (vectors / distances[:, None])[:, None, :]
         sums = np.zeros((len(atoms), *terms.shape[1:]))
         np.add.at(sums, i, terms)
-        parts.append(sums)
+        parts.append(sums[wanted])
     return np.concatenate(parts)
+
+
+def _wanted(features: np.ndarray, chosen: Sequence[np.ndarray] | None) -> np.ndarray:
+    """The rows of the atoms that are wanted."""
+    return features if chosen is None else features[np.concatenate(chosen)]
 
 
 def _numbers(frames: Sequence[Frame]) -> np.ndarray:
@@ -278,13 +305,22 @@ def _calculator(name: str, cutoff: float, max_angular: int) -> Any:
 
 
 def _blocks(
-    calculator: Any, frames: Sequence[Frame], cutoff: float
+    calculator: Any,
+    frames: Sequence[Frame],
+    cutoff: float,
+    chosen: Sequence[np.ndarray] | None = None,
 ) -> Iterator[tuple[dict[str, int], np.ndarray, np.ndarray]]:
     """Each block of the descriptor: its key, the rows (atoms of all frames) and the values."""
+    from metatensor import Labels
+
     offsets = np.cumsum([0, *(len(f) for f in frames)])
     for batch in batches(frames):
         systems = [_periodic(frames[i], cutoff) for i in batch]
-        descriptor = calculator.compute(systems)
+        samples = None
+        if chosen is not None:
+            wanted = [(k, a) for k, i in enumerate(batch) for a in np.flatnonzero(chosen[i])]
+            samples = Labels(["system", "atom"], np.array(wanted).reshape(-1, 2))
+        descriptor = calculator.compute(systems, selected_samples=samples)
         for key, block in descriptor.items():
             rows = offsets[batch[0] + block.samples["system"]] + block.samples["atom"]
             yield dict(zip(key.names, key.values.tolist(), strict=True)), rows, block.values

@@ -7,6 +7,8 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mpprobe.activations import (
     MODEL,
     Activations,
@@ -50,8 +52,12 @@ def extracted_features(
     random_seeds: int,
     max_atoms: int | None,
     progress: Progress,
+    chosen: np.ndarray | None = None,
 ) -> dict[str, Activations]:
-    """Features of a potential and of its random-weights controls, computed here, in ``folder``."""
+    """Features of a potential and of its random-weights controls, computed here, in ``folder``.
+
+    ``chosen``: which atoms to keep, as for :func:`mpprobe.extract`.
+    """
     controlled = "random_weights_seed" not in potential.provenance
     seeds = range(seed, seed + random_seeds if controlled else seed)
     models = {MODEL: lambda: potential}
@@ -63,7 +69,7 @@ def extracted_features(
             extract(
                 model, frames, {0, *layers}, max_atoms=max_atoms,
                 progress=partial(progress, f"node features of {model.name}"),
-                folder=folder / kind.replace(" ", "-"),
+                folder=folder / kind.replace(" ", "-"), chosen=chosen,
             )
         )  # fmt: skip
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpprobe.activations import Rows
-from mpprobe.probes.scores import kind_means, kinds
+from mpprobe.probes.scores import kind_means
 from mpprobe.probes.splits import IN_DOMAIN
 from mpprobe.structures import Frame
 from mpprobe.targets import Target
@@ -30,6 +30,13 @@ class Settings:
         random_seeds: models with random weights, of ``seed``, ``seed`` + 1, ...; zero for none.
         near_duplicates: ``together`` keeps copies and neighbouring frames of a trajectory on one
             side of every split, ``apart`` treats them as any other structures.
+        within: what features and targets are centred by, see
+            :func:`mpprobe.probes.chosen.kinds`; by default what all structures say in ``info``,
+            else species in compounds.
+        atoms: which atoms count, see :func:`mpprobe.probes.chosen.chosen_atoms`; by default those
+            of the array ``watched`` where all structures have one, else all.
+        n_cutoffs: descriptors and charge-weighted sums stand beside the layers for one cutoff, and
+            up to so many.
     """
 
     n_folds: int = 5
@@ -39,6 +46,9 @@ class Settings:
     n_assignments: int = 5
     random_seeds: int = 5
     near_duplicates: str = "together"
+    within: str | None = None
+    atoms: str | None = None
+    n_cutoffs: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,9 +70,11 @@ class Study:
         true: the targets by name, shaped alike.
         targets: by name.
         trivial: names of the targets that the species alone decide.
-        frames: the structures; rows: which atom is which row.
+        frames: the structures; rows: which atom is which row, of those that count.
+        kinds: label of each row's kind, (n_atoms,).
         layers: those asked for (layer 0 is always scored beside them).
         provenance: versions, hashes, seed, settings.
+        settings: how it was made.
         maps: by layer, each atom's place on a plane, shape (n_atoms, 2): see
             :func:`mpprobe.probes.maps.principal_components`, of the scalar node features.
     """
@@ -78,8 +90,10 @@ class Study:
     trivial: tuple[str, ...]
     frames: list[Frame]
     rows: Rows
+    kinds: np.ndarray
     layers: tuple[int, ...]
     provenance: dict
+    settings: Settings
     maps: dict[int, np.ndarray] = field(default_factory=dict)
 
     def best_layer(self, target: str, split: str) -> int:
@@ -88,11 +102,18 @@ class Study:
         return max(shares, key=lambda layer: (shares[layer], -layer))
 
     def centred(self, values: np.ndarray) -> np.ndarray:
-        """Values (n_atoms,) less their mean over the atoms of the same species and compound.
+        """Values (n_atoms,) less their mean over the atoms of the same kind.
 
         Atoms without a value (NaN) stay so and don't count.
         """
         known = np.isfinite(values)
         found = np.full(len(values), np.nan)
-        found[known] = values[known] - kind_means(values[known], kinds(self.frames)[known])
+        found[known] = values[known] - kind_means(values[known], self.kinds[known])
         return found
+
+    def on_atoms(self, values: np.ndarray) -> list[np.ndarray]:
+        """Values (n_atoms, ...) as one array for each structure; NaN for atoms that don't count."""
+        sizes = [len(frame) for frame in self.frames]
+        found = np.full((sum(sizes), *values.shape[1:]), np.nan)
+        found[np.cumsum([0, *sizes])[self.rows.frame] + self.rows.atom] = values
+        return np.split(found, np.cumsum(sizes)[:-1])

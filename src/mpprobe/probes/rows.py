@@ -17,6 +17,9 @@ import numpy as np
 
 from mpprobe.models.irreps import Block
 
+# Rows this far apart are read by themselves.
+_APART = 64
+
 
 class Rows(Protocol):
     """What features must offer: a shape and slices of rows (arrays, np.memmap, zarr, HDF5)."""
@@ -96,6 +99,33 @@ class BlockRows:
             for b in self.blocks
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class TakenRows:
+    """Some of the rows of others.
+
+    Attributes:
+        whole: rows of all atoms.
+        index: which of them, ascending, (n_atoms,).
+    """
+
+    whole: Rows
+    index: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), *self.whole.shape[1:])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        index = self.index[rows]
+        if not len(index):
+            return self.whole[0:0]
+        # Where rows lie far apart, only the runs of atoms that hold some are read.
+        runs = np.split(index, np.flatnonzero(np.diff(index) > _APART) + 1)
+        return np.concatenate(
+            [np.asarray(self.whole[int(run[0]) : int(run[-1]) + 1])[run - run[0]] for run in runs]
+        )
 
 
 @dataclass(frozen=True)

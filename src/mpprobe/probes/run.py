@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mpprobe.activations.capture import batches
 from mpprobe.errors import ProbeError
 from mpprobe.models.potential import Potential
 from mpprobe.probes.baselines import label_means, weights_for
+from mpprobe.probes.chosen import chosen_atoms, kinds
 from mpprobe.probes.executor import Executor
 from mpprobe.probes.features import (
     Progress,
@@ -27,7 +28,8 @@ from mpprobe.probes.features import (
 from mpprobe.probes.fits import Fits, Fitted
 from mpprobe.probes.maps import principal_components
 from mpprobe.probes.results import Settings, Study
-from mpprobe.probes.scores import Scorer, Scores, kinds
+from mpprobe.probes.rows import TakenRows
+from mpprobe.probes.scores import Bootstrap, Scorer, Scores
 from mpprobe.probes.sources import (
     CHOSEN,
     RANDOM_DIRECTION,
@@ -101,9 +103,12 @@ class Run:
     maps: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rows = Rows.of(self.frames)
+        masks = chosen_atoms(self.frames, self.settings.atoms)
+        self.chosen = np.concatenate(masks)
+        self.masks = None if self.chosen.all() else masks
+        self.rows = Rows.of(self.frames).taken(self.chosen)
         self.domain = np.array([f.domain for f in self.frames])[self.rows.frame]
-        self.kinds = kinds(self.frames)
+        self.kinds = kinds(self.frames, self.settings.within)[self.chosen]
 
     def compute(self, targets: Sequence[Target]) -> None:
         """Values of every target for every atom."""
@@ -117,7 +122,7 @@ class Run:
                 done += len(batch)
                 self.progress(f"target {target.name}", done, len(self.frames))
             self.targets[target.name] = target
-            self.true[target.name] = _varied(target, np.concatenate(values))
+            self.true[target.name] = _varied(target, np.concatenate(values)[self.chosen])
 
     def read_features(self, max_atoms: int | None) -> None:
         """Node features of the model and of its random-weights controls, left on disk."""
@@ -131,7 +136,9 @@ class Run:
         potential: Any = self.model  # whose description has a store
         given = potential, self.frames, self.asked, self.folder
         if self.executor.in_process:
-            self.acts = extracted_features(*given, progress=self.progress, **options)
+            self.acts = extracted_features(
+                *given, progress=self.progress, chosen=self.chosen, **options
+            )
         else:
             self.acts = features_by_workers(
                 *given, progress=self.progress, executor=self.executor, **options
@@ -143,7 +150,8 @@ class Run:
         groups += [
             [source] for source in local_sources(
                 self.frames, self.model.cutoff, targets[0].l, [g[0].width for g in groups],
-                self.settings.seed, folder=self.folder, executor=self.executor,
+                self.settings.seed, folder=self.folder, chosen=self.masks,
+                n_cutoffs=self.settings.n_cutoffs, executor=self.executor,
                 progress=partial(self.progress, "local-geometry baseline"),
             )
         ]  # fmt: skip
@@ -154,10 +162,11 @@ class Run:
             if fits.metric == "r2_within":
                 self._species_means(targets, assignments[0], fits)
             beside = []
-            for places, local in electrostatics:
+            for places, (local, *farther) in electrostatics:
                 own, part = [targets[k] for k in places], fits.of_targets(places)
-                found = part.fit([local])
-                self._keep(local.kind, local, own, name, found.scores, found.by_domain)
+                for source in (local, *farther):
+                    found = part.fit([source])
+                    self._keep(source.kind, source, own, name, found.scores, found.by_domain)
                 beside.append((own, part, local))
             what = f"probing {names} by {name}"
             work = partial(self._probe_group, targets, fits, beside, name)
@@ -189,28 +198,40 @@ class Run:
         groups: dict[tuple[str, int | None], list[Source]] = {}
         for kind, acts in self.acts.items():
             name = RANDOM_WEIGHTS if kind != MODEL else MODEL
-            for source in layer_sources(acts, name, order):
+            for source in self._layer_sources(acts, name, order):
                 groups.setdefault((name, source.layer), []).append(source)
         return list(groups.values())
 
-    def _electrostatics(self, targets: Sequence[Target]) -> list[tuple[list[int], Source]]:
-        """Local electrostatics, and the places of the targets that they are weighted for."""
-        found: dict[str, tuple[list[int], Source]] = {}
+    def _layer_sources(self, acts: Activations, name: str, order: int) -> Iterator[Source]:
+        """The features of the atoms that count; those of a store are of all atoms."""
+        for source in layer_sources(acts, name, order):
+            if source.values.shape[0] == len(self.rows):
+                yield source
+            else:
+                index = np.flatnonzero(self.chosen)
+                yield replace(source, values=TakenRows(source.values, index))
+
+    def _electrostatics(self, targets: Sequence[Target]) -> list[tuple[list[int], list[Source]]]:
+        """Charge-weighted sums within one cutoff and more, and the places of their targets."""
+        found: dict[str, tuple[list[int], list[Source]]] = {}
         for i, target in enumerate(targets):
             weights = weights_for(target, self.frames)
             if weights.name not in found:
-                source = electrostatic_source(
-                    self.frames, self.model.cutoff, weights, target.l, folder=self.folder
-                )
-                found[weights.name] = [], source
+                sources = [
+                    electrostatic_source(
+                        self.frames, self.model.cutoff, weights, target.l, folder=self.folder,
+                        chosen=self.masks, n_cutoffs=k,
+                    )
+                    for k in range(1, self.settings.n_cutoffs + 1)
+                ]  # fmt: skip
+                found[weights.name] = [], sources
             found[weights.name][0].append(i)
         return list(found.values())
 
     def _fits(self, targets: Sequence[Target], assignments: Sequence[Split]) -> Fits:
-        scorer = Scorer.from_frames(
-            self.frames, n_resamples=self.settings.n_resamples, seed=self.settings.seed,
-            unit=assignments[0].unit,
-        )  # fmt: skip
+        unit = assignments[0].unit
+        bootstrap = Bootstrap(int(unit.max()) + 1, self.settings.n_resamples, self.settings.seed)
+        scorer = Scorer(self.rows.frame, unit, self.kinds, bootstrap)
         real = np.stack([self.true[t.name] for t in targets], axis=-1)
         return Fits(
             real, self.kinds, self.domain, assignments, scorer, self.settings.seed, self.executor
@@ -218,7 +239,7 @@ class Run:
 
     def map_layers(self) -> None:
         """Each layer's scalar features on a plane, of the model's own."""
-        for source in layer_sources(self.acts[MODEL], MODEL, 0):
+        for source in self._layer_sources(self.acts[MODEL], MODEL, 0):
             if source.layer is not None:
                 self.maps[source.layer] = principal_components(source.values)
 
@@ -291,7 +312,7 @@ class Run:
         name = self.model.name
         trivial = tuple(
             t for t, y in self.true.items()
-            if constant_within_species(self.rows.split(y), self.frames, self.targets[t].resolution)
+            if constant_within_species(y, self.rows.species, self.targets[t].resolution)
         )  # fmt: skip
         scored = dict(sorted(self.scored.items(), key=self._place))
         return Study(
@@ -306,8 +327,10 @@ class Run:
             trivial=trivial,
             frames=self.frames,
             rows=self.rows,
+            kinds=self.kinds,
             layers=self.asked,
             provenance=self._provenance(),
+            settings=self.settings,
             maps=self.maps,
         )
 

@@ -10,13 +10,14 @@ them (:mod:`mpprobe.probes.heldout`), it takes the place of the bootstrap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from mpprobe.errors import ProbeError
+from mpprobe.probes.chosen import kinds
 from mpprobe.structures.frame import Frame
 
 # Below this many groups of structures a bootstrap says nothing, and intervals are NaN.
@@ -190,16 +191,24 @@ class Scorer:
         n_resamples: int = 1000,
         seed: int = 0,
         unit: np.ndarray | None = None,
+        within: str = "kind",
     ) -> Scorer:
         """A scorer for all atoms of ``frames``, in their order.
 
         ``unit``, an index for each atom, says what is resampled; groups of structures by default.
+        ``within``: see :func:`mpprobe.probes.chosen.kinds`.
         """
         structure = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
         if unit is None:
             unit = np.unique([f.group for f in frames], return_inverse=True)[1][structure]
         bootstrap = Bootstrap(int(unit.max()) + 1, n_resamples, seed)
-        return cls(structure, unit, kinds(frames), bootstrap)
+        return cls(structure, unit, kinds(frames, within), bootstrap)
+
+    def taken(self, chosen: np.ndarray) -> Scorer:
+        """A scorer for those atoms for which ``chosen`` (n_atoms,) is true."""
+        return replace(
+            self, structure=self.structure[chosen], unit=self.unit[chosen], kind=self.kind[chosen]
+        )
 
     def score(
         self,
@@ -263,16 +272,6 @@ def through_origin(
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return {"slope": product / x_square, "correlation": product / np.sqrt(x_square * y_square)}
-
-
-def kinds(frames: Sequence[Frame]) -> np.ndarray:
-    """Which species of which compound each atom is, as an index, (n_atoms,)."""
-    _, compound = np.unique([frame.compound for frame in frames], return_inverse=True)
-    labels = np.column_stack([
-        np.repeat(compound, [len(frame) for frame in frames]),
-        np.concatenate([frame.numbers for frame in frames]),
-    ])  # fmt: skip
-    return np.unique(labels, axis=0, return_inverse=True)[1].ravel()
 
 
 def kind_means(values: np.ndarray, kind: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,6 +136,8 @@ def local_sources(
     seed: int,
     *,
     folder: str | Path,
+    chosen: Sequence[np.ndarray] | None = None,
+    n_cutoffs: int = 1,
     executor: Executor = SERIAL,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Source]:
@@ -148,36 +151,63 @@ def local_sources(
         l: the order of the features.
         widths: of the projections.
         folder: where the features are kept, in files; the workers must see it.
+        chosen: which atoms of each structure count, masks (n,); by default all.
+        n_cutoffs: the same without projections within two, three, ... cutoffs too.
         executor: who describes the structures.
         progress: called with the number of batches of structures described, and of all.
     """
     species = tuple(np.unique(np.concatenate([f.numbers for f in frames])).tolist())
-    numbered = [(i, [frames[k] for k in batch]) for i, batch in enumerate(batches(frames))]
-    widths = tuple(sorted(set(widths)))
-    for place, name in enumerate(LOCAL[l]):
-        describe = _Describe(name, cutoff, seed, species, widths, str(folder))
+    numbered = [
+        (i, [frames[k] for k in batch], chosen and [chosen[k] for k in batch])
+        for i, batch in enumerate(batches(frames))
+    ]
+    described = [(k, name) for k in range(1, n_cutoffs + 1) for name in LOCAL[l]]
+    for place, (k, name) in enumerate(described):
+        widths = tuple(sorted(set(widths))) if k == 1 else ()
+        describe = _Describe(name, k, k * cutoff, seed, species, widths, str(folder))
         pieces = []
         for paths in executor.map(describe, numbered):
             pieces.append(paths)
-            progress(place * len(numbered) + len(pieces), len(LOCAL[l]) * len(numbered))
-        names = [name, *[name + SAME_WIDTH for _ in widths]]
+            progress(place * len(numbered) + len(pieces), len(described) * len(numbered))
+        whole = name + within_cutoffs(k)
+        names = [whole, *[name + SAME_WIDTH for _ in widths]]
         for kind, files in zip(names, zip(*pieces, strict=True), strict=True):
             yield Source(kind, None, "", RowFiles.of(files))
 
 
+def within_cutoffs(k: int) -> str:
+    """What the names of controls end with that see farther than one cutoff."""
+    return f", {k} cutoffs" if k > 1 else ""
+
+
 def electrostatic_source(
-    frames: Sequence[Frame], cutoff: float, weights: Weights, l: int, *, folder: str | Path
+    frames: Sequence[Frame],
+    cutoff: float,
+    weights: Weights,
+    l: int,
+    *,
+    folder: str | Path,
+    chosen: Sequence[np.ndarray] | None = None,
+    n_cutoffs: int = 1,
 ) -> Source:
-    """The local electrostatics of all structures, in files; no feature bears a penalty."""
+    """The local electrostatics of all structures, in files; no feature bears a penalty.
+
+    Charge-weighted sums within ``n_cutoffs`` cutoffs, with as many functions for each.
+    """
     paths = []
     for number, batch in enumerate(batches(frames)):
         part = Weights(weights.name, [weights.values[k] for k in batch], weights.relative)
-        values = local_electrostatics([frames[k] for k in batch], cutoff, part, l)
-        name = f"{ELECTROSTATICS}-{weights.name}-{l}".replace(" ", "-").replace("/", "-")
+        values = local_electrostatics(
+            [frames[k] for k in batch], n_cutoffs * cutoff, part, l,
+            n_functions=n_cutoffs * RADIAL_FUNCTIONS, chosen=chosen and [chosen[k] for k in batch],
+        )  # fmt: skip
+        name = f"{ELECTROSTATICS}-{weights.name}-{l}-{n_cutoffs}"
+        name = name.replace(" ", "-").replace("/", "-")
         paths.append(Path(folder, f"{name}-{number:06d}.npy"))
         write_rows(paths[-1], values)
     rows = RowFiles.of(paths)
-    return Source(ELECTROSTATICS, None, weights.name, rows, covariates=RADIAL_FUNCTIONS)
+    kind = ELECTROSTATICS + within_cutoffs(n_cutoffs)
+    return Source(kind, None, weights.name, rows, covariates=rows.shape[1])
 
 
 @dataclass(frozen=True)
@@ -185,26 +215,29 @@ class _Describe:
     """Describe a numbered batch of structures, and project it, into files: their paths."""
 
     name: str
+    n_cutoffs: int
     cutoff: float
     seed: int
     species: tuple[int, ...]
     widths: tuple[int, ...]
     folder: str
 
-    def __call__(self, batch: tuple[int, list[Frame]]) -> list[str]:
-        number, frames = batch
-        values = self._values(frames)
+    def __call__(self, batch: tuple[int, list[Frame], Sequence[np.ndarray] | None]) -> list[str]:
+        number, frames, chosen = batch
+        values = self._values(frames, chosen)
         features = [values, *(random_projection(values, w, self.seed) for w in self.widths)]
+        name = f"{self.name.replace(' ', '-')}-{self.n_cutoffs}"
         paths = [
-            str(Path(self.folder, f"{self.name.replace(' ', '-')}-{part}-{number:06d}.npy"))
+            str(Path(self.folder, f"{name}-{part}-{number:06d}.npy"))
             for part in ("whole", *self.widths)
         ]
         for path, array in zip(paths, features, strict=True):
             write_rows(path, array)
         return paths
 
-    def _values(self, frames: list[Frame]) -> np.ndarray:
+    def _values(self, frames: list[Frame], chosen: Sequence[np.ndarray] | None) -> np.ndarray:
+        options: dict[str, Any] = {"species": self.species, "chosen": chosen}
         if self.name == "SOAP":
-            return soap(frames, self.cutoff, species=self.species, seed=self.seed)
+            return soap(frames, self.cutoff, seed=self.seed, **options)
         describe = {"radial densities": radial_densities, "neighbour vectors": neighbour_vectors}
-        return describe[self.name](frames, self.cutoff, species=self.species)
+        return describe[self.name](frames, self.cutoff, **options)

@@ -65,6 +65,12 @@ class Split:
         """Whether every fold is tested on whole cells, each made of whole units."""
         return all(fold.test for fold in self.folds)
 
+    def taken(self, chosen: np.ndarray) -> Split:
+        """The same split of those atoms for which ``chosen`` (n_atoms,) is true."""
+        return replace(
+            self, cells=self.cells[chosen], test=self.test[chosen], unit=self.unit[chosen]
+        )
+
     def training_rows(self, fold: int) -> np.ndarray:
         """(n_atoms,) whether each atom is in the training set of ``fold``."""
         return np.isin(self.cells, self.folds[fold].train)

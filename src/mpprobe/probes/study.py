@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mpprobe.activations import Store, StoredModel, parse_layers
 from mpprobe.errors import ProbeError, require
 from mpprobe.models.potential import Potential
+from mpprobe.probes.chosen import chosen_atoms, kinds, resolved_atoms, resolved_within
 from mpprobe.probes.duplicates import kept_together
 from mpprobe.probes.executor import SERIAL, Executor
 from mpprobe.probes.features import Progress, check_recipe, check_shared
@@ -173,13 +175,21 @@ def make_plan(
         raise ProbeError(
             f"near duplicates {settings.near_duplicates!r}: choose {' or '.join(NEAR_DUPLICATES)}"
         )
+    settings = replace(
+        settings, within=resolved_within(settings.within, frames),
+        atoms=resolved_atoms(settings.atoms, frames),
+    )  # fmt: skip
+    counted = np.concatenate(chosen_atoms(frames, settings.atoms))
+    kinds(frames, settings.within)
+    if settings.n_cutoffs < 1:
+        raise ProbeError(f"controls within {settings.n_cutoffs} cutoffs: give one or more")
     kept, n_duplicates = kept_together(frames, model.cutoff)
     if settings.near_duplicates == "apart":
         kept = frames
     made = tuple(
         tuple(
             make_split(name, kept, n_folds=settings.n_folds, seed=settings.seed,
-                       assignment=k, in_domain=settings.in_domain)
+                       assignment=k, in_domain=settings.in_domain).taken(counted)
             for k in range(settings.n_assignments)
         )
         for name in splits

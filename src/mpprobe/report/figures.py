@@ -11,7 +11,13 @@ from mpprobe.models.controls import RANDOM_WEIGHTS
 from mpprobe.probes.results import Study
 from mpprobe.probes.sources import CHOSEN
 from mpprobe.report.canvas import as_label, legend_below, new_figure, show_as_written
-from mpprobe.report.style import BASELINE_STYLES, CONTROL_STYLES, DOMAIN_COLOURS, MODEL_COLOUR
+from mpprobe.report.style import (
+    BASELINE_STYLES,
+    CONTROL_STYLES,
+    DOMAIN_COLOURS,
+    MODEL_COLOUR,
+    baseline_style,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,11 +95,13 @@ def layer_profile(scores: pd.DataFrame) -> Figure:
 
 def _profile(axis: Axes, rows: pd.DataFrame) -> None:
     metric = metric_of(rows[rows["features"] == "model"])
-    for name, style in BASELINE_STYLES.items():
-        baseline = rows[rows["features"] == name]
-        if len(baseline) and not name.endswith("same width"):
-            value = max(float(baseline[metric].max()), FLOOR)
-            axis.axhline(value, label=name, zorder=0, **{"linewidth": 1.2, **style})
+    present = rows["features"].unique().tolist()
+    for base in BASELINE_STYLES:
+        for name in sorted(n for n in present if n == base or n.startswith(f"{base}, ")):
+            if not name.endswith("same width"):
+                value = max(float(rows.loc[rows["features"] == name, metric].max()), FLOOR)
+                style = {"linewidth": 1.2, **baseline_style(name)}
+                axis.axhline(value, label=name, zorder=0, **style)
     spread = rows[rows["features"] == RANDOM_WEIGHTS].sort_values("layer")
     ends = (spread[f"spread_{end}"].clip(lower=FLOOR) for end in ("low", "high"))
     axis.fill_between(spread["layer"].astype(float), *ends, color="0.85", linewidth=0, zorder=-2)

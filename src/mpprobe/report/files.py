@@ -192,7 +192,7 @@ def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
 
 def atom_arrays(study: Study) -> dict[str, list[np.ndarray]]:
     """Per-atom arrays by name: each target, what each layer asked for decodes of it, its map."""
-    return {name: study.rows.split(values) for name, _, values in _arrays(study)}
+    return {name: study.on_atoms(values) for name, _, values in _arrays(study)}
 
 
 def _arrays(study: Study) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:

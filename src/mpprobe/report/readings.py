@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mpprobe.probes.results import Study
+from mpprobe.probes.results import Settings, Study
 from mpprobe.probes.sources import ELECTROSTATICS, LOCAL, RANDOM_WEIGHTS
 from mpprobe.probes.tables import is_clear
 from mpprobe.report.figures import METRIC_LABELS, chosen_score, interval_text, number
@@ -33,8 +33,23 @@ def readings(study: Study) -> list[str]:
     pairs = study.scores[["target", "split"]].drop_duplicates().itertuples(index=False)
     lines = [reading(study, target, split) for target, split in pairs]
     n = study.provenance.get("near_duplicates", 0)
-    how = study.provenance.get("settings", {}).get("near_duplicates", "together")
-    return [*lines, duplicates_line(n, how)] if n else lines
+    how = study.settings.near_duplicates
+    lines += [duplicates_line(n, how)] if n else []
+    return [*lines, *counted_lines(study.settings)]
+
+
+def counted_lines(settings: Settings) -> list[str]:
+    """Which atoms count, and what kinds are, where these aren't all atoms and the usual kinds."""
+    lines = []
+    if settings.atoms not in (None, "all"):
+        lines.append(f"atoms that count: {settings.atoms}")
+    if settings.within not in (None, "kind"):
+        what = {"structure": "structure", "group": "group of structures"}.get(settings.within)
+        lines.append(
+            "kinds, within which probes are fitted and scored, are one species in one "
+            f"{what or settings.within}"
+        )
+    return lines
 
 
 def duplicates_line(n: int, how: str) -> str:

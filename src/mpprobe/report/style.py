@@ -28,10 +28,21 @@ BASELINE_STYLES: dict[str, dict[str, Any]] = {
     "neighbour vectors, same width": {"color": "0.6", "linestyle": (0, (1, 3))},
     "species mean": {"color": "0.75", "linestyle": "-"},
 }
+# Of the same within two cutoffs, three, and more.
+_FARTHER = ("--", ":", (0, (1, 4)))
 #: Okabe and Ito's colours, told apart by colour-blind readers too; repeated after eight domains.
 DOMAIN_COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#000000",
 )  # fmt: skip
+
+
+def baseline_style(name: str) -> dict[str, Any]:
+    """Of a baseline, or of the same within several cutoffs (``NAME, 2 cutoffs``)."""
+    base, comma, farther = name.rpartition(", ")
+    if not (comma and farther.endswith(" cutoffs")):
+        return BASELINE_STYLES[name]
+    place = min(int(farther.split()[0]) - 2, len(_FARTHER) - 1)
+    return {**BASELINE_STYLES[base], "linestyle": _FARTHER[place], "linewidth": 1.0}
 
 
 @contextlib.contextmanager

@@ -82,23 +82,19 @@ class Target:
 
 
 def constant_within_species(
-    values: Sequence[np.ndarray], frames: Sequence[Frame], resolution: float = 0.0
+    values: np.ndarray, species: np.ndarray, resolution: float = 0.0
 ) -> bool:
     """Whether a target is trivial given the species: one value for every atom of a species.
 
     One value is what differs by less than a millionth of the spread over all atoms, or by rounding.
 
     Args:
-        values: what :meth:`Target.values` gave for ``frames``.
-        frames: the structures.
+        values: of the target, (n_atoms,) or (n_atoms, 2l+1).
+        species: of each atom, (n_atoms,).
         resolution: of the target, in its unit.
     """
-    stacked = np.concatenate(values)
-    numbers = np.concatenate([frame.numbers for frame in frames])
-    least = max(1e-6 * float(np.ptp(stacked, axis=0).max()), rounding(stacked, resolution))
-    return all(
-        np.ptp(stacked[numbers == number], axis=0).max() <= least for number in np.unique(numbers)
-    )
+    least = max(1e-6 * float(np.ptp(values, axis=0).max()), rounding(values, resolution))
+    return all(np.ptp(values[species == z], axis=0).max() <= least for z in np.unique(species))
 
 
 def rounding(values: np.ndarray, resolution: float = 0.0) -> float:
