@@ -72,6 +72,7 @@ lint: $(VENV)/.installed
 # collect what data/dft/calculate.py has finished.
 data: $(VENV)/.installed
 	$(BIN)/python data/ionic/make.py
+	$(BIN)/python data/far/draws.py
 	$(BIN)/python data/dft/inputs.py
 	$(BIN)/python data/dft/collect.py
 

@@ -3,6 +3,7 @@
 from mpprobe.structures.builtin import BuiltinSet, builtin_sets
 from mpprobe.structures.check import Problem, check, find_problems
 from mpprobe.structures.failures import Failure, usable
+from mpprobe.structures.far import far_draws, watched_atoms
 from mpprobe.structures.frame import Frame, as_frames
 from mpprobe.structures.read import read, read_file, stratified
 from mpprobe.structures.write import write_extxyz
@@ -15,10 +16,12 @@ __all__ = [
     "as_frames",
     "builtin_sets",
     "check",
+    "far_draws",
     "find_problems",
     "read",
     "read_file",
     "stratified",
     "usable",
+    "watched_atoms",
     "write_extxyz",
 ]

@@ -58,6 +58,12 @@ _SETS = (
         ("bulk", "strained", "vacancy", "surface", "cluster", "melt"),
     ),
     BuiltinSet(
+        "far",
+        "crystals whose surroundings of a few atoms stay while all atoms farther away are drawn "
+        "anew (no energies or forces)",
+        ("rattled", "rattled-6", "rattled-10", "near", "vacancies"),
+    ),
+    BuiltinSet(
         "dft",
         "small cells of nine ionic compounds and two metals with PBE energies, forces, Bader "
         "charges and site potentials",

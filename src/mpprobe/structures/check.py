@@ -108,6 +108,17 @@ def closest_pair(atoms: Atoms, radius: float) -> tuple[int, int, float] | None:
     return i, int(owner[partner]), float(distances[i, 1])
 
 
+def close_atoms(atoms: Atoms, radius: float) -> np.ndarray:
+    """Which atoms have another, or an image, closer than ``radius`` (Å): (n_atoms,)."""
+    from scipy.spatial import cKDTree
+
+    if radius <= 0:
+        return np.zeros(len(atoms), dtype=bool)
+    points, _ = _with_images(atoms, radius)
+    distances, _ = cKDTree(points).query(points[: len(atoms)], k=2, distance_upper_bound=radius)
+    return np.isfinite(distances[:, 1])
+
+
 def _messages(
     atoms: Atoms, known: set[int] | None, cutoff: float | None, needs_ewald: bool
 ) -> Iterator[str]:
