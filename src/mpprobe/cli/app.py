@@ -12,6 +12,7 @@ from mpprobe.cli.doctor import doctor
 from mpprobe.cli.erase import erase
 from mpprobe.cli.explain import explain
 from mpprobe.cli.extract import extract
+from mpprobe.cli.far import far
 from mpprobe.cli.merge import merge
 from mpprobe.cli.models import models
 from mpprobe.cli.nonlocal_forces import nonlocal_forces
@@ -60,6 +61,7 @@ app.command()(response)
 app.command()(explain)
 app.command()(ood)
 app.command("nonlocal")(nonlocal_forces)
+app.command()(far)
 app.add_typer(toy, name="toy")
 app.command()(report)
 app.command()(extract)
