@@ -32,6 +32,7 @@ GUESTS = linked_results() | {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
     "data/dft/README.md": "data/dft.md",
+    "data/far/README.md": "data/far.md",
     "data/ionic/README.md": "data/ionic.md",
     "data/response/README.md": "data/response.md",
     "data/toys/README.md": "data/toys.md",

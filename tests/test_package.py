@@ -76,7 +76,7 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_holds_the_package_with_its_data_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"mpprobe/data/ionic.extxyz.gz", "mpprobe/data/dft.extxyz.gz"} <= set(names)
+    assert {f"mpprobe/data/{s}.extxyz.gz" for s in ("ionic", "far", "dft")} <= set(names)
     sources = {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src").rglob("*.py")}
     assert sources <= set(names)
     rest = {n for n in names if not n.startswith("mpprobe/") and ".dist-info/" not in n}

@@ -48,7 +48,7 @@ def test_probe_counts_the_watched_atoms_within_groups(mpprobe_run, crystals, tmp
     result = mpprobe_run("probe", "-m", "sevenn-0", "-s", file, "--dry-run", "-o", tmp_path / "out")
     assert result.code == 0, result.err
     assert "atoms that count: array:watched\n" in result.err
-    assert "are one species in one group of structures\n" in result.err
+    assert "fitted and scored: species in a group of structures\n" in result.err
     frame = mpprobe.read(str(file))[0]
     assert np.flatnonzero(frame.atoms.arrays["watched"]).tolist() == [0, 1]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from mpprobe.probes import Settings, Study
 from mpprobe.probes.sources import CHOSEN, ELECTROSTATICS, WITH_LAYER
 from mpprobe.probes.tables import is_clear
-from mpprobe.report.readings import reading, readings
+from mpprobe.report.readings import counted_lines, reading, readings
 from mpprobe.targets import get_target
 
 NAN = float("nan")
@@ -74,11 +76,15 @@ def test_what_counts_and_what_kinds_are_is_said_where_it_is_not_the_usual():
     settings = Settings(within="group", atoms="array:watched")
     assert readings(study(settings=settings))[1:] == [
         "atoms that count: array:watched",
-        "kinds, within which probes are fitted and scored, are one species in one group of "
-        "structures",
+        "kind, within which probes are fitted and scored: species in a group of structures",
     ]
+    vectors = replace(study(settings=settings), targets={"field": get_target("field")})
+    assert counted_lines(vectors.settings, vectors.targets.values())[-1] == (
+        "field: of vectors no mean is taken off, so their scores hold what is the same within "
+        "these kinds too"
+    )
     (line,) = readings(study(settings=Settings(within="array:site")))[1:]
-    assert line.endswith("one species in one array:site")
+    assert line.endswith(": species in array:site")
 
 
 def parts(made, target="potential"):

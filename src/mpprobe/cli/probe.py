@@ -112,7 +112,7 @@ def probe(
     note(_summary(plan), quiet)
     if plan.n_near_duplicates:
         note(duplicates_line(plan.n_near_duplicates, near_duplicates), quiet)
-    for line in counted_lines(plan.settings):
+    for line in counted_lines(plan.settings, plan.targets):
         note(line, quiet)
     for line in _stored(plan):
         note(line, quiet)

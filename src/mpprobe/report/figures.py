@@ -65,12 +65,19 @@ def metric_of(rows: pd.DataFrame) -> str:
     return "r2_within" if rows["r2_within"].notna().any() else "r2"
 
 
-def layer_profile(scores: pd.DataFrame) -> Figure:
+def kind_named(within: str | None) -> str:
+    """What a kind is, in words, for what ``Settings.within`` says."""
+    named = {"kind": "a compound", "structure": "a structure", "group": "a group of structures"}
+    return f"species in {named.get(within or 'kind', within)}"
+
+
+def layer_profile(scores: pd.DataFrame, within: str | None = "kind") -> Figure:
     """Score against layer for every target (rows) and split (columns), controls in grey.
 
     Args:
         scores: the table ``Study.scores``. Bars are intervals, the band is the spread of models
             with random weights. Descriptors projected to the layer's width are in the table only.
+        within: what kinds are, as ``Settings.within``.
     """
     whole = scores[scores["subset"] == "all"]
     targets, splits = (list(dict.fromkeys(whole[c])) for c in ("target", "split"))
@@ -86,7 +93,7 @@ def layer_profile(scores: pd.DataFrame) -> Figure:
         figure.suptitle(str(scores["model"].iloc[0]))
         legend_below(
             figure, axes.ravel(),
-            "kind: species in a compound; bars: 95 % over what is held out; band: models with "
+            f"kind: {kind_named(within)}; bars: 95 % over what is held out; band: models with "
             f"random weights; scores below {number(FLOOR)} are drawn there",
             order=lambda label: label != TRAINED_LABEL,
         )  # fmt: skip
@@ -95,13 +102,7 @@ def layer_profile(scores: pd.DataFrame) -> Figure:
 
 def _profile(axis: Axes, rows: pd.DataFrame) -> None:
     metric = metric_of(rows[rows["features"] == "model"])
-    present = rows["features"].unique().tolist()
-    for base in BASELINE_STYLES:
-        for name in sorted(n for n in present if n == base or n.startswith(f"{base}, ")):
-            if not name.endswith("same width"):
-                value = max(float(rows.loc[rows["features"] == name, metric].max()), FLOOR)
-                style = {"linewidth": 1.2, **baseline_style(name)}
-                axis.axhline(value, label=name, zorder=0, **style)
+    baseline_lines(axis, rows, metric)
     spread = rows[rows["features"] == RANDOM_WEIGHTS].sort_values("layer")
     ends = (spread[f"spread_{end}"].clip(lower=FLOOR) for end in ("low", "high"))
     axis.fill_between(spread["layer"].astype(float), *ends, color="0.85", linewidth=0, zorder=-2)
@@ -111,6 +112,17 @@ def _profile(axis: Axes, rows: pd.DataFrame) -> None:
     score_line(axis, rows[rows["features"] == "model"], metric, TRAINED_LABEL, own)
     score_axis(axis, metric)
     axis.locator_params(axis="x", integer=True)
+
+
+def baseline_lines(axis: Axes, rows: pd.DataFrame, metric: str) -> None:
+    """A level line for each baseline, within one cutoff and more; projected ones are left out."""
+    present = rows["features"].unique().tolist()
+    for base in BASELINE_STYLES:
+        for name in sorted(n for n in present if n == base or n.startswith(f"{base}, ")):
+            values = rows.loc[rows["features"] == name, metric].dropna()
+            if len(values) and not name.endswith("same width"):
+                style = {"linewidth": 1.2, **baseline_style(name)}
+                axis.axhline(max(float(values.max()), FLOOR), label=name, zorder=0, **style)
 
 
 def score_axis(axis: Axes, metric: str) -> None:

@@ -182,7 +182,7 @@ def _write_into(study: Study, folder: Path, configuration: str | None) -> None:
     write_table(folder / "conditional.csv", study.conditional)
     if configuration is not None:
         (folder / "config.yaml").write_text(configuration, encoding="utf-8")
-    save(layer_profile(study.scores), folder / "layer_profile")
+    save(layer_profile(study.scores, study.settings.within), folder / "layer_profile")
     pairs = dict.fromkeys((target, split) for target, split, _ in study.predictions)
     for target, split in pairs:
         name = re.sub(r"[^\w-]+", "-", f"parity_{target}_{split}")

@@ -12,6 +12,7 @@ from mpprobe.report.canvas import as_label, legend_below, new_figure
 from mpprobe.report.figures import (
     FLOOR,
     METRIC_LABELS,
+    baseline_lines,
     interval_text,
     metric_of,
     number,
@@ -50,12 +51,11 @@ def model_profiles(scores: pd.DataFrame) -> Figure:
                 axis.set_title(f"{structures}: {target}, held out by {split}")
         for axis in axes[-1]:
             axis.set_xlabel("layer (0: species embedding)")
-        controls = {RANDOM_WEIGHTS, *BASELINE_STYLES}
         legend_below(
             figure, axes.ravel()[::-1],  # the models of the last panel first
             "bars: 95 % over what is held out; lines without marks: at the first model's cutoff; "
             f"scores below {number(FLOOR)} are drawn there",
-            order=lambda label: label in controls,
+            order=lambda label: label == RANDOM_WEIGHTS or label.startswith(tuple(BASELINE_STYLES)),
         )  # fmt: skip
     return figure
 
@@ -67,11 +67,7 @@ def _chosen(scores: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
 def _panel(axis: Axes, rows: pd.DataFrame, models: list[str]) -> None:
     metric = metric_of(rows[rows["features"] == "model"])
     first = own_rows(rows, rows["model"].iloc[0])
-    for name, style in BASELINE_STYLES.items():
-        baseline = first[first["features"] == name][metric].dropna()
-        if len(baseline) and not name.endswith("same width"):
-            look = {"linewidth": 1.2, "zorder": 0, **style}
-            axis.axhline(max(baseline.max(), FLOOR), label=name, **look)
+    baseline_lines(axis, first, metric)
     for k, model in enumerate(models):
         look = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 4}
         control = {**look, "color": "0.65", "linestyle": "--", "markersize": 3, "linewidth": 0.8}

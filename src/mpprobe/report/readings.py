@@ -14,7 +14,7 @@ The rule, which docs/numbers.md states too. Four questions are answered one afte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,8 @@ import pandas as pd
 from mpprobe.probes.results import Settings, Study
 from mpprobe.probes.sources import ELECTROSTATICS, LOCAL, RANDOM_WEIGHTS
 from mpprobe.probes.tables import is_clear
-from mpprobe.report.figures import METRIC_LABELS, chosen_score, interval_text, number
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from mpprobe.report.figures import METRIC_LABELS, chosen_score, interval_text, kind_named, number
+from mpprobe.targets import Target
 
 
 def readings(study: Study) -> list[str]:
@@ -35,20 +33,24 @@ def readings(study: Study) -> list[str]:
     n = study.provenance.get("near_duplicates", 0)
     how = study.settings.near_duplicates
     lines += [duplicates_line(n, how)] if n else []
-    return [*lines, *counted_lines(study.settings)]
+    return [*lines, *counted_lines(study.settings, study.targets.values())]
 
 
-def counted_lines(settings: Settings) -> list[str]:
+def counted_lines(settings: Settings, targets: Iterable[Target]) -> list[str]:
     """Which atoms count, and what kinds are, where these aren't all atoms and the usual kinds."""
     lines = []
     if settings.atoms not in (None, "all"):
         lines.append(f"atoms that count: {settings.atoms}")
     if settings.within not in (None, "kind"):
-        what = {"structure": "structure", "group": "group of structures"}.get(settings.within)
         lines.append(
-            "kinds, within which probes are fitted and scored, are one species in one "
-            f"{what or settings.within}"
+            "kind, within which probes are fitted and scored: " + kind_named(settings.within)
         )
+        vectors = [target.name for target in targets if target.l]
+        if vectors:
+            lines.append(
+                f"{', '.join(vectors)}: of vectors no mean is taken off, so their scores hold what "
+                "is the same within these kinds too"
+            )
     return lines
 
 
@@ -80,8 +82,7 @@ def reading(study: Study, target: str, split: str) -> str:
     metric, row = chosen_score(study.scores, target, split)
     if not np.isfinite(row[metric]):
         return start + (
-            "no score: what is held out doesn't vary within a species in a compound, so "
-            "composition alone fixes it"
+            "no score: what is held out doesn't vary within a kind, which alone fixes it"
         )
     shown = f"{_layers(study, target, split, layer)}, {METRIC_LABELS[metric]} "
     shown += interval_text(row, metric)

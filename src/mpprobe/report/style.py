@@ -30,6 +30,11 @@ BASELINE_STYLES: dict[str, dict[str, Any]] = {
 }
 # Of the same within two cutoffs, three, and more.
 _FARTHER = ("--", ":", (0, (1, 4)))
+_FARTHER_COLOURS = {
+    "SOAP": "#44aa99",
+    "radial densities": "#999933",
+    "neighbour vectors": "#44aa99",
+}
 #: Okabe and Ito's colours, told apart by colour-blind readers too; repeated after eight domains.
 DOMAIN_COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#000000",
@@ -42,7 +47,8 @@ def baseline_style(name: str) -> dict[str, Any]:
     if not (comma and farther.endswith(" cutoffs")):
         return BASELINE_STYLES[name]
     place = min(int(farther.split()[0]) - 2, len(_FARTHER) - 1)
-    return {**BASELINE_STYLES[base], "linestyle": _FARTHER[place], "linewidth": 1.0}
+    look = {**BASELINE_STYLES[base], "linestyle": _FARTHER[place], "linewidth": 1.0}
+    return {**look, "color": _FARTHER_COLOURS.get(base, look["color"])}
 
 
 @contextlib.contextmanager

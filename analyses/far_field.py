@@ -1,0 +1,79 @@
+"""Do layers know of the Coulomb potential from beyond the cutoff, where the surroundings stay?
+
+    python analyses/far_field.py [--quick]
+
+Atoms whose surroundings within one cutoff (`rattled`) or two (`rattled-10`, two models) stay the
+same in every draw, in crystals drawn anew beyond: R² within these draws, compounds held out. The
+potential of formal charges, and for comparison the density of atoms from one to two cutoffs, signs
+left out. Writes far_field.png, far_field.pdf, far_field.csv,
+far_field_differences.csv and far_field.txt (the one-line readings) beside this script; with --quick
+into a folder ``quick``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+import mpprobe as mp
+from common import Analysis, run
+from mpprobe.models.graph import neighbour_list
+from mpprobe.report.model_profiles import model_profiles, profile_readings
+
+#: Of each series how many of the models are asked.
+SERIES = {"rattled": 4, "rattled-10": 2}
+#: In quick mode: compounds of small cells, and as many draws of each surroundings.
+QUICK, DRAWS = ("CsCl", "CsBr", "KCl", "KBr", "NaCl", "KF", "NaBr"), 3
+
+
+@mp.register_target("density", unit="1/Å")
+def density(frame: mp.Frame, cutoff: float) -> np.ndarray:
+    """Σ over the atoms from one to two cutoffs away of 1/r, smooth at both ends."""
+    atoms = frame.atoms
+    i, j, shift = neighbour_list(atoms, 2 * cutoff)
+    distance = np.linalg.norm(
+        atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array, axis=1
+    )
+    smooth = np.where(distance > cutoff, np.sin(np.pi * distance / cutoff) ** 2, 0.0)
+    return np.bincount(i, smooth / distance, minlength=len(atoms))
+
+
+def chosen(frames: list[mp.Frame], quick: bool) -> list[mp.Frame]:
+    """All of them, or a few draws of a few compounds."""
+    if not quick:
+        return frames
+    drawn: dict[str, int] = {}
+    kept = []
+    for frame in frames:
+        drawn[frame.group] = drawn.get(frame.group, 0) + 1
+        if frame.compound in QUICK and drawn[frame.group] <= DRAWS:
+            kept.append(frame)
+    return kept
+
+
+def main(analysis: Analysis) -> None:
+    analysis.settings = replace(
+        analysis.settings, n_cutoffs=2, **({"random_seeds": 1} if analysis.quick else {})
+    )
+    scores, differences = [], []
+    for series, n_models in SERIES.items():
+        frames = analysis.use(series, chosen(mp.read(f"far:{series}"), analysis.quick))
+        for potential in analysis.sevennets()[:n_models]:
+            analysis.say(f"{potential.name} on {series}")
+            study = mp.probe(
+                potential, frames, targets=["potential", "density"], splits="compound",
+                settings=analysis.settings,
+            )  # fmt: skip
+            scores.append(study.scores.assign(structures=series))
+            differences.append(study.differences.assign(structures=series))
+    table, gaps = (pd.concat(t, ignore_index=True) for t in (scores, differences))
+    analysis.figure(model_profiles(table))
+    analysis.table(table)
+    analysis.table(gaps, "differences")
+    analysis.readings(profile_readings(table, gaps))
+
+
+if __name__ == "__main__":
+    run(main)
