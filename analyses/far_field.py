@@ -12,7 +12,8 @@ into a folder ``quick``.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,9 @@ import pandas as pd
 import mpprobe as mp
 from common import Analysis, run
 from mpprobe.models.graph import neighbour_list
-from mpprobe.report.model_profiles import model_profiles, profile_readings
+from mpprobe.report.far_field import far_readings
+from mpprobe.report.files import records
+from mpprobe.report.model_profiles import model_profiles
 
 #: Of each series how many of the models are asked.
 SERIES = {"rattled": 4, "rattled-10": 2}
@@ -53,26 +56,40 @@ def chosen(frames: list[mp.Frame], quick: bool) -> list[mp.Frame]:
     return kept
 
 
+def probed(analysis: Analysis, potential: mp.Potential, frames: list[mp.Frame]) -> list[list[dict]]:
+    """The rows of the scores, and of the differences from the controls."""
+    study = mp.probe(
+        potential, frames, targets=["potential", "density"], splits="compound",
+        settings=analysis.settings,
+    )  # fmt: skip
+    return [records(study.scores), records(study.differences)]
+
+
 def main(analysis: Analysis) -> None:
     analysis.settings = replace(
         analysis.settings, n_cutoffs=2, **({"random_seeds": 1} if analysis.quick else {})
     )
-    scores, differences = [], []
-    for series, n_models in SERIES.items():
-        frames = analysis.use(series, chosen(mp.read(f"far:{series}"), analysis.quick))
-        for potential in analysis.sevennets()[:n_models]:
+    frames = {
+        series: analysis.use(series, chosen(mp.read(f"far:{series}"), analysis.quick))
+        for series in SERIES
+    }
+    jobs = [
+        (series, potential)
+        for k, potential in enumerate(analysis.sevennets())
+        for series, n_models in SERIES.items() if k < n_models
+    ]  # fmt: skip
+    parts = []
+    with analysis.journal(asdict(analysis.settings)) as journal:
+        for series, potential in jobs:
             analysis.say(f"{potential.name} on {series}")
-            study = mp.probe(
-                potential, frames, targets=["potential", "density"], splits="compound",
-                settings=analysis.settings,
-            )  # fmt: skip
-            scores.append(study.scores.assign(structures=series))
-            differences.append(study.differences.assign(structures=series))
-    table, gaps = (pd.concat(t, ignore_index=True) for t in (scores, differences))
+            made = partial(probed, analysis, potential, frames[series])
+            part = journal.part(f"{potential.name} on {series}", made)
+            parts.append([pd.DataFrame(rows).assign(structures=series) for rows in part])
+    table, gaps = (pd.concat(t, ignore_index=True) for t in zip(*parts, strict=True))
     analysis.figure(model_profiles(table))
     analysis.table(table)
     analysis.table(gaps, "differences")
-    analysis.readings(profile_readings(table, gaps))
+    analysis.readings(far_readings(table))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from mpprobe.provenance import structures_sha256
 SETTINGS = mpprobe.Settings(
     n_folds=3, n_resamples=20, in_domain=("bulk",), n_assignments=2, random_seeds=1
 )
+ONCE = replace(SETTINGS, n_assignments=1)
 A, B = np.array([1.0, -0.5, 0.3, 0.2, -0.8, 0.4]), np.array([0.7, -0.4, 0.2, 0.1])
 probe = partial(mpprobe.probe, targets=["potential", "field"], splits="compound")
 
@@ -137,7 +138,7 @@ def some(toy, frames):
 class TestStudies:
     def test_only_atoms_that_count_are_rows(self, some, frames, toy):
         marks = np.concatenate([f.atoms.arrays["mark"] for f in frames]) > 0
-        whole = probe(toy, frames, settings=replace(SETTINGS, n_assignments=1))
+        whole = probe(toy, frames, settings=ONCE)
         assert len(some.rows) == marks.sum()
         for name, values in some.true.items():
             np.testing.assert_array_equal(values, whole.true[name][marks])
@@ -148,19 +149,14 @@ class TestStudies:
             assert values.shape == (len(frame), 3)
             assert (np.isfinite(values).all(axis=1) == frame.atoms.arrays["mark"]).all()
 
-    def test_indices_are_the_same_as_a_mask(self, toy, frames):
-        marked = [replace(f, atoms=f.atoms.copy()) for f in frames]
-        for frame in marked:
-            frame.atoms.arrays["mark"] = np.isin(np.arange(len(frame)), [0, 5])
-        one, other = (
-            probe(toy, marked, settings=replace(SETTINGS, atoms=atoms))
-            for atoms in ("array:mark", "5,0")
-        )
-        pd.testing.assert_frame_equal(one.scores, other.scores)
+    def test_indices_are_the_same_in_every_structure(self, frames):
+        for frame, mask in zip(frames, chosen_atoms(frames, "5,0"), strict=True):
+            assert np.flatnonzero(mask).tolist() == [0, 5]
+            assert len(mask) == len(frame)
 
     def test_every_atom_named_is_all(self, toy, frames):
         one, other = (
-            probe(toy, frames, settings=replace(SETTINGS, atoms=atoms))
+            probe(toy, frames, targets="potential", settings=replace(ONCE, atoms=atoms))
             for atoms in ("all", "0,1,2,3,4,5,6,7")
         )
         pd.testing.assert_frame_equal(one.scores, other.scores, rtol=0, atol=1e-12)
@@ -191,7 +187,7 @@ class TestStudies:
             frame.atoms.arrays["both"] = level + 0.01 * rng.normal(size=len(frame))
         study = mpprobe.probe(
             toy, marked, targets=["array:level", "array:both"], splits="compound",
-            settings=replace(SETTINGS, within="group"),
+            settings=replace(ONCE, within="group"),
         )  # fmt: skip
         # Twelve sums without penalty are no control on so few atoms.
         rows = study.scores[~study.scores["features"].str.startswith("local electrostatics")]
@@ -201,7 +197,7 @@ class TestStudies:
         assert found["array:both"].dropna().abs().max() < 0.2
 
     def test_controls_see_as_many_cutoffs_as_asked(self, toy, frames):
-        study = probe(toy, frames, settings=replace(SETTINGS, n_cutoffs=2, n_assignments=1))
+        study = probe(toy, frames, settings=replace(ONCE, n_cutoffs=2))
         names = set(study.scores["features"])
         assert {"SOAP, 2 cutoffs", "radial densities, 2 cutoffs", "neighbour vectors, 2 cutoffs",
                 "local electrostatics, 2 cutoffs"} <= names  # fmt: skip
