@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from make import checksums, only_checking, packed, update, with_tables  # noqa: 
 
 from mpprobe.structures.check import check, close_atoms  # noqa: E402
 from mpprobe.structures.far import CLOSEST, far_atoms, far_draws, labelled, watched_atoms  # noqa: E402
+from mpprobe.structures.far_defects import far_defects  # noqa: E402
 from mpprobe.structures.frame import Frame  # noqa: E402
 
 DATA = HERE / "far.extxyz.gz"
@@ -53,7 +54,13 @@ SERIES = {
         5.0, 15.1, 2, 6,
         ("LiCl", "NaCl", "NaBr", "KF", "KCl", "KBr", "SrO", "CaS", "CsCl", "CsBr", "ZnS"),
     ),
+    "dopants": (
+        5.0, 15.1, 2, 6,
+        ("LiCl", "NaCl", "NaBr", "KF", "KCl", "KBr", "SrO", "CaS", "CsCl", "CaF2", "ZnS", "SrTiO3"),
+    ),
+    "surfaces": (5.0, 15.1, 2, 6, ROCK_SALTS),
 }  # fmt: skip
+DEFECTS = ("vacancies", "dopants", "surfaces")
 
 
 def build(series: str, name: str) -> list[Atoms]:
@@ -61,7 +68,9 @@ def build(series: str, name: str) -> list[Atoms]:
     radius, width, n_surroundings, draws, _ = SERIES[series]
     unit = COMPOUNDS[name].unit_cell()
     heights = unit.cell.volume / unit.cell.areas()
-    ideal = unit.repeat(np.ceil(width / heights).astype(int))
+    # Another cell between the surfaces of a slab, so that there are several places for them.
+    across = np.array([0, 0, int(series == "surfaces")])
+    ideal = unit.repeat(np.ceil(width / heights).astype(int) + across)
     structures = []
     for k, (base, drawn) in enumerate(
         _surroundings(series, name, ideal, radius, n_surroundings, draws)
@@ -99,8 +108,9 @@ def _surroundings(
                 atoms.positions[near] = base.positions[near]
                 labelled(atoms, watched, radius)
             base = drawn[0]
-        elif series == "vacancies":
-            drawn = _vacancies(base, watched, radius, draws, seed(f"draws {k}"))
+        elif series in DEFECTS:
+            drawn = far_defects(base, watched, radius, series, draws=draws, seed=seed(f"draws {k}"))
+            base = _rounded(drawn[0])
         else:
             drawn = far_draws(
                 base, watched, radius, draws=draws, amplitude=FAR, seed=seed(f"draws {k}")
@@ -115,28 +125,12 @@ def _rounded(atoms: Atoms) -> Atoms:
     return atoms
 
 
-def _vacancies(
-    base: Atoms, watched: np.ndarray, radius: float, draws: int, seed: Sequence[int]
-) -> list[Atoms]:
-    """The crystal, and with a cation and an anion of one charge missing; all rattled beyond."""
-    rng = np.random.default_rng(seed)
-    charge = base.arrays["charge_formal"]
-    found = far_draws(base, watched, radius, draws=draws, amplitude=0.1, seed=[*seed, 1])
-    for i, atoms in enumerate(found[1:], start=1):
-        far = far_atoms(atoms, watched, radius)
-        gone = [rng.choice(np.flatnonzero(far & (np.sign(charge) == sign))) for sign in (1, -1)]
-        mask = atoms.arrays["watched"]
-        del atoms[sorted(gone, reverse=True)]
-        found[i] = labelled(atoms, np.flatnonzero(np.delete(mask, gone)), radius)
-    return found
-
-
 def _promise(base: Atoms, atoms: Atoms, radius: float) -> None:
     """Raise unless a structure is what the datasheet says."""
     watched = np.flatnonzero(atoms.arrays["watched"])
     far = far_atoms(atoms, watched, radius)
     where = f"{atoms.info['group']}: "
-    if len(watched) != len(np.unique(atoms.numbers)):
+    if len(watched) != len(np.unique(base.numbers)):
         raise RuntimeError(f"{where}{len(watched)} atoms are watched")
     known = {(z, *p) for z, p in zip(base.numbers.tolist(), base.positions.tolist(), strict=True)}
     near = zip(atoms.numbers[~far].tolist(), atoms.positions[~far].tolist(), strict=True)

@@ -53,6 +53,31 @@ def test_probe_counts_the_watched_atoms_within_groups(mpprobe_run, crystals, tmp
     assert np.flatnonzero(frame.atoms.arrays["watched"]).tolist() == [0, 1]
 
 
+def test_only_formal_charges_are_kept_of_what_was_computed(mpprobe_run, crystals, tmp_path):
+    atoms = ase.io.read(crystals)
+    atoms.set_array("site_pot", np.arange(float(len(atoms))))
+    atoms.info["xc"] = "PBE"
+    ase.io.write(tmp_path / "computed.extxyz", atoms)
+    file = tmp_path / "far.extxyz"
+    result = mpprobe_run("far", file, "-s", tmp_path / "computed.extxyz", "--draws", 2, "-q")
+    assert result.code == 0, result.err
+    for frame in mpprobe.read(str(file)):
+        assert set(frame.atoms.arrays) == {"numbers", "positions", "charge_formal", "watched"}
+        assert "xc" not in frame.atoms.info
+        assert frame.atoms.info["mpprobe_source"] == f"{tmp_path}/computed.extxyz@0"
+        np.testing.assert_array_equal(frame.atoms.arrays["charge_formal"],
+                                      atoms.arrays["charge_formal"])  # fmt: skip
+
+
+def test_a_structure_that_can_not_be_used_is_named(mpprobe_run, crystals, tmp_path):
+    atoms = ase.io.read(crystals)
+    atoms.positions[3] = np.nan
+    ase.io.write(tmp_path / "bad.extxyz", atoms)
+    result = mpprobe_run("far", tmp_path / "far.extxyz", "-s", tmp_path / "bad.extxyz")
+    assert result.code == 2
+    assert "bad.extxyz@0: positions of 1 atoms are NaN or infinite" in result.err
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -81,6 +81,11 @@ class TestDraws:
         with pytest.raises(StructureError, match="no atom lies farther than 20 Å from those"):
             far_draws(crystal, [0], 20.0, draws=1)
 
+    @pytest.mark.parametrize("watched", [[], [-1], [0, 216]])
+    def test_watched_atoms_that_are_none_are_one_line(self, crystal, watched):
+        with pytest.raises(StructureError, match="give indices from 0 to 215"):
+            far_draws(crystal, watched, 5.0, draws=1)
+
     def test_displacements_that_can_not_be_are_one_line(self, crystal):
         with pytest.raises(StructureError, match="displacements of 9 Å bring atoms closer than"):
             far_draws(crystal, [0], 5.0, draws=1, amplitude=9.0)

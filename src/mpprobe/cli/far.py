@@ -44,17 +44,21 @@ def far(
 
     Layer 1 and all that one cutoff decides can't tell such draws apart: `mpprobe probe -s FILE`
     fits and scores within them, at the watched atoms, what has come from beyond. They are said to
-    be of domain far; those of one structure are of one group.
+    be of domain far; those of one structure are of one group. Only formal charges are kept of what
+    the file says of the atoms, since all that was computed is of the undisturbed structure.
     """
     import numpy as np
 
     from mpprobe.errors import StructureError
     from mpprobe.probes.chosen import chosen_atoms
-    from mpprobe.structures import as_frames, far_draws, read, watched_atoms, write_extxyz
+    from mpprobe.structures import Frame, check, far_draws, read, watched_atoms, write_extxyz
+    from mpprobe.targets.charges import FORMAL_ARRAYS
 
     if file.exists() and not overwrite:
         raise StructureError(f"{file}: is there already; choose another name, or pass --overwrite")
     frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
+    check(frames)
+    kept = {"numbers", "positions", "watched", *FORMAL_ARRAYS}
     masks = [None] * len(frames) if atoms is None else chosen_atoms(frames, atoms)
     made = []
     for i, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
@@ -66,9 +70,13 @@ def far(
         except StructureError as error:
             raise StructureError(f"{frame.source}: {error}") from error
         for drawn in found:
-            drawn.calc = None  # energies and forces are no longer its own
-            drawn.info |= {"compound": frame.compound, "domain": "far",
-                           "group": f"{frame.compound}-far-{i}"}  # fmt: skip
-            made.append(drawn)
-    write_extxyz(file, as_frames(made))
+            # What was computed for the structure (energies, charges, potentials) isn't the draws'.
+            drawn.calc = None
+            drawn.arrays = {name: a for name, a in drawn.arrays.items() if name in kept}
+            drawn.info = {
+                "compound": frame.compound, "domain": "far", "group": f"{frame.compound}-far-{i}",
+                "fixed": fixed, "within": "group",
+            }  # fmt: skip
+            made.append(Frame.from_atoms(drawn, frame.source))
+    write_extxyz(file, made)
     note(f"written to {file}: {len(made)} structures, {draws} of each of {len(frames)}", quiet)

@@ -4,6 +4,7 @@ from mpprobe.structures.builtin import BuiltinSet, builtin_sets
 from mpprobe.structures.check import Problem, check, find_problems
 from mpprobe.structures.failures import Failure, usable
 from mpprobe.structures.far import far_draws, watched_atoms
+from mpprobe.structures.far_defects import far_defects
 from mpprobe.structures.frame import Frame, as_frames
 from mpprobe.structures.read import read, read_file, stratified
 from mpprobe.structures.write import write_extxyz
@@ -16,6 +17,7 @@ __all__ = [
     "as_frames",
     "builtin_sets",
     "check",
+    "far_defects",
     "far_draws",
     "find_problems",
     "read",

@@ -61,7 +61,7 @@ _SETS = (
         "far",
         "crystals whose surroundings of a few atoms stay while all atoms farther away are drawn "
         "anew (no energies or forces)",
-        ("rattled", "rattled-6", "rattled-10", "near", "vacancies"),
+        ("rattled", "rattled-6", "rattled-10", "near", "vacancies", "dopants", "surfaces"),
     ),
     BuiltinSet(
         "dft",

@@ -44,8 +44,12 @@ def far_atoms(atoms: Atoms, watched: Sequence[int] | np.ndarray, radius: float) 
     """Which atoms lie farther than ``radius`` (Å) from every watched one, images counted: (n,).
 
     Raises:
-        StructureError: none does.
+        StructureError: none does, or ``watched`` isn't of atoms of the structure.
     """
+    if not len(watched) or min(watched) < 0 or max(watched) >= len(atoms):
+        raise StructureError(
+            f"watched atoms {[int(i) for i in watched]}: give indices from 0 to {len(atoms) - 1}"
+        )
     far = _distances(atoms, np.asarray(watched)) > radius
     if not far.any():
         raise StructureError(
@@ -79,7 +83,8 @@ def far_draws(
         (``group``: probes are to be fitted within groups of draws).
 
     Raises:
-        StructureError: no atom lies beyond the radius, or no draw keeps the atoms apart.
+        StructureError: no atom lies beyond the radius, ``watched`` isn't of atoms of the structure,
+            or no draw keeps the atoms apart.
 
     Example:
         >>> atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(3)
