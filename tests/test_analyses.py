@@ -18,6 +18,7 @@ import mpprobe as mp
 from mpprobe.models.trust import file_sha256
 from mpprobe.provenance import structures_sha256
 from mpprobe.report.domains import domain_figure, domain_readings
+from mpprobe.report.far_field import far_readings
 from mpprobe.report.figures import layer_profile, save
 from mpprobe.report.lens import lens_figure
 from mpprobe.report.model_profiles import model_profiles, profile_readings
@@ -33,6 +34,7 @@ DRAWN = {
     "layer_profile": layer_profile,
     "layer_profiles": model_profiles,
     "domain_transfer": transfer_figure,
+    "far_field": model_profiles,
     "force_errors": domain_figure,
     "energy_lens": lens_figure,
 }
@@ -60,7 +62,7 @@ def test_a_script_offers_quick_and_names_its_outputs(script):
     modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
     roots = {module.partition(".")[0] for module in modules}
     assert roots <= {"__future__", "common", "mpprobe", "ase", "numpy", "pandas",
-                     "collections", "dataclasses", "pathlib"}  # fmt: skip
+                     "collections", "dataclasses", "functools", "pathlib"}  # fmt: skip
     assert not any(part.startswith("_") for m in modules[1:] for part in m.split(".")
                    if m != "__future__")  # fmt: skip
 
@@ -106,6 +108,7 @@ def test_a_committed_figure_is_what_its_table_draws(name, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "read"), [
+    ("far_field", lambda: far_readings(table("far_field"), {"rattled": 1, "rattled-10": 2})),
     ("force_errors", lambda: domain_readings(table("force_errors"))),
     ("layer_profiles", lambda: profile_readings(
         table("layer_profiles"), table("layer_profiles_differences"))),

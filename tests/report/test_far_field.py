@@ -28,8 +28,9 @@ def table(chosen=(0.4, 0.3, 0.5)):
 
 
 def test_what_is_blind_what_sees_and_the_strongest_rivals():
-    assert far_readings(table()) == [
-        "rattled, potential: mine reads it; layer 1 0 by construction; layers 2 to 3 0.47, 0.30; "
+    assert far_readings(table(), {"rattled": 1}) == [
+        "rattled, potential: mine reads it; up to layer 1 nothing can be read (0.00); layers 2 to "
+        "3 0.47, 0.30; "
         "chosen layer 0.40 [0.30, 0.50], random weights 0.02; local electrostatics, 3 cutoffs "
         "1.00, of which the chosen layer has 40%; radial densities, 2 cutoffs 0.80, of which the "
         "chosen layer has 50%"
@@ -38,14 +39,14 @@ def test_what_is_blind_what_sees_and_the_strongest_rivals():
 
 @pytest.mark.parametrize("chosen", [(0.1, -0.1, 0.3), (0.002, 0.001, 0.003)])
 def test_what_is_not_clear_is_not_read(chosen):
-    (line,) = far_readings(table(chosen))
+    (line,) = far_readings(table(chosen), {"rattled": 1})
     assert line.startswith("rattled, potential: mine does not read it; ")
 
 
 def test_a_line_for_each_model_and_target():
     other = table().assign(model="yours")
     density = table().assign(target="density")
-    lines = far_readings(pd.concat([table(), other, density]))
+    lines = far_readings(pd.concat([table(), other, density]), {"rattled": 1})
     assert [line.split(" reads")[0] for line in lines] == [
         "rattled, potential: mine", "rattled, potential: yours", "rattled, density: mine",
     ]  # fmt: skip
