@@ -15,15 +15,15 @@ import numpy as np
 from ase import Atoms
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "ionic"))
-import compounds as ionic  # noqa: E402
-from domains import rattle, shortest_distance  # noqa: E402
-from make import checksums, only_checking, packed, update, with_tables  # noqa: E402
+sys.path.insert(0, str(HERE.parent / "ionic"))
+import compounds as ionic
+from domains import rattle, shortest_distance
+from make import checksums, only_checking, packed, update, with_tables
 
-from mpprobe.structures.check import check, close_atoms  # noqa: E402
-from mpprobe.structures.far import CLOSEST, far_atoms, far_draws, labelled, watched_atoms  # noqa: E402
-from mpprobe.structures.far_defects import far_defects  # noqa: E402
-from mpprobe.structures.frame import Frame  # noqa: E402
+from mpprobe.structures.check import check, close_atoms
+from mpprobe.structures.far import CLOSEST, far_atoms, far_draws, labelled, watched_atoms
+from mpprobe.structures.far_defects import far_defects
+from mpprobe.structures.frame import Frame
 
 DATA = HERE / "far.extxyz.gz"
 SEED = 20261201
