@@ -58,25 +58,23 @@ def far(
         raise StructureError(f"{file}: is there already; choose another name, or pass --overwrite")
     frames = read(structures, labels=options.parse_labels(label), limit=limit, seed=seed)
     check(frames)
-    kept = {"numbers", "positions", "watched", *FORMAL_ARRAYS}
+    kept = {"numbers", "positions", *FORMAL_ARRAYS}
     masks = [None] * len(frames) if atoms is None else chosen_atoms(frames, atoms)
     made = []
     for i, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
         watched = watched_atoms(frame.atoms) if mask is None else np.flatnonzero(mask)
+        # What was computed for the structure (energies, charges, potentials) isn't the draws'.
+        base = frame.atoms.copy()
+        base.arrays = {name: values for name, values in base.arrays.items() if name in kept}
+        base.info = {
+            "compound": frame.compound, "domain": "far", "group": f"{frame.compound}-far-{i}",
+        }  # fmt: skip
         try:
             found = far_draws(
-                frame.atoms, watched, fixed, draws=draws, amplitude=amplitude, seed=[seed, i]
+                base, watched, fixed, draws=draws, amplitude=amplitude, seed=[seed, i]
             )
         except StructureError as error:
             raise StructureError(f"{frame.source}: {error}") from error
-        for drawn in found:
-            # What was computed for the structure (energies, charges, potentials) isn't the draws'.
-            drawn.calc = None
-            drawn.arrays = {name: a for name, a in drawn.arrays.items() if name in kept}
-            drawn.info = {
-                "compound": frame.compound, "domain": "far", "group": f"{frame.compound}-far-{i}",
-                "fixed": fixed, "within": "group",
-            }  # fmt: skip
-            made.append(Frame.from_atoms(drawn, frame.source))
+        made += [Frame.from_atoms(drawn, frame.source) for drawn in found]
     write_extxyz(file, made)
     note(f"written to {file}: {len(made)} structures, {draws} of each of {len(frames)}", quiet)

@@ -10,7 +10,7 @@ them (:mod:`mpprobe.probes.heldout`), it takes the place of the bootstrap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -191,24 +191,16 @@ class Scorer:
         n_resamples: int = 1000,
         seed: int = 0,
         unit: np.ndarray | None = None,
-        within: str = "kind",
     ) -> Scorer:
         """A scorer for all atoms of ``frames``, in their order.
 
         ``unit``, an index for each atom, says what is resampled; groups of structures by default.
-        ``within``: see :func:`mpprobe.probes.chosen.kinds`.
         """
         structure = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
         if unit is None:
             unit = np.unique([f.group for f in frames], return_inverse=True)[1][structure]
         bootstrap = Bootstrap(int(unit.max()) + 1, n_resamples, seed)
-        return cls(structure, unit, kinds(frames, within), bootstrap)
-
-    def taken(self, chosen: np.ndarray) -> Scorer:
-        """A scorer for those atoms for which ``chosen`` (n_atoms,) is true."""
-        return replace(
-            self, structure=self.structure[chosen], unit=self.unit[chosen], kind=self.kind[chosen]
-        )
+        return cls(structure, unit, kinds(frames), bootstrap)
 
     def score(
         self,

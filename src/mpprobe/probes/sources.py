@@ -162,15 +162,16 @@ def local_sources(
         for i, batch in enumerate(batches(frames))
     ]
     described = [(k, name) for k in range(1, n_cutoffs + 1) for name in LOCAL[l]]
+    ascending = tuple(sorted(set(widths)))
     for place, (k, name) in enumerate(described):
-        widths = tuple(sorted(set(widths))) if k == 1 else ()
-        describe = _Describe(name, k, k * cutoff, seed, species, widths, str(folder))
+        projected = ascending if k == 1 else ()
+        describe = _Describe(name, k, k * cutoff, seed, species, projected, str(folder))
         pieces = []
         for paths in executor.map(describe, numbered):
             pieces.append(paths)
             progress(place * len(numbered) + len(pieces), len(described) * len(numbered))
         whole = name + within_cutoffs(k)
-        names = [whole, *[name + SAME_WIDTH for _ in widths]]
+        names = [whole, *[name + SAME_WIDTH for _ in projected]]
         for kind, files in zip(names, zip(*pieces, strict=True), strict=True):
             yield Source(kind, None, "", RowFiles.of(files))
 
